@@ -1,0 +1,76 @@
+"""The neutral form of what is said to and by a model: that of the Messages wire format.
+
+A message is ``{"role": "user" | "assistant", "content": [block, …]}``; blocks are kept exactly as they came (thinking
+signatures byte for byte), and these types are known:
+
+``{"type": "text", "text"}`` · ``{"type": "thinking", "thinking", "signature"}`` · ``{"type": "redacted_thinking", "data"}`` ·
+``{"type": "tool_use", "id", "name", "input"}`` · ``{"type": "tool_result", "tool_use_id", "content", "is_error"}`` ·
+``{"type": "image" | "document", "source": {"type": "base64", "media_type", "data"}}``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Message: TypeAlias = "dict[str, Any]"
+Stop: TypeAlias = Literal["end_turn", "tool_use", "max_tokens", "refusal", "context", "pause_turn", "stop_sequence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one model call. ``input`` counts neither cache reads nor cache writes; ``output`` includes thinking."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    thinking: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output + self.cache_read + self.cache_write_5m + self.cache_write_1h
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model sees it. ``name`` is the wire's (``.`` is ``__``), ``schema`` the JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One call of a model, as data: its canonical form is hashed and journaled before the call.
+
+    ``settings`` is the model's entry in the graph: ``provider model base_url api_key headers max_tokens effort thinking cache
+    timeout(µs) params replies``, each only where given; secrets in it are markers. ``scope`` is what the rules of a scripted
+    model see: ``agent turn prompt last results inputs``.
+    """
+
+    settings: dict[str, Any]
+    system: str
+    messages: list[Message]
+    tools: list[ToolSpec]
+    output_schema: dict[str, Any] | None = None
+    scope: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply whose shape and stop reason were checked.
+
+    ``content`` are the assistant's blocks as they came; ``raw_stop`` is the wire's word; ``model`` the one that answered;
+    ``usage`` is None where the wire gave none (the call then costs its reservation).
+    """
+
+    content: list[dict[str, Any]]
+    stop: Stop
+    usage: Usage | None
+    model: str = ""
+    request_id: str = ""
+    raw_stop: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]

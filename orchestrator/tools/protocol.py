@@ -1,0 +1,105 @@
+"""What a tool kind offers to the engine.
+
+The engine evaluates every expression of a tool's definition (purely, from the journal) and hands the performer one plain
+JSON ``request``, whose canonical hash is the step's input hash. References to secrets stand in it as markers
+(``secret_marker``), which ``CallContext.reveal`` turns into values at the last moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+Effect: TypeAlias = Literal["read", "idempotent", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A good end. ``output`` is JSON, cleaned and capped by the performer; ``files`` maps names to bytes to keep.
+
+    ``overflow`` holds the whole text of a result whose ``output`` was cut at ``max_output`` bytes.
+    """
+
+    output: Any
+    files: Mapping[str, FileOut] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    overflow: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileOut:
+    """A file that a step leaves: its bytes, its base name and its media type."""
+
+    name: str
+    body: bytes
+    media_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A bad end that is known: the effect is over, or never began.
+
+    ``code`` is the class that ``retry.on`` names (``timeout rate_limit unavailable tool_error invalid_output``) or a code of
+    docs/errors.md; ``status`` an HTTP status; ``no_effect`` True where it is proven that nothing happened (connection
+    refused, arguments refused, 429); ``retry_after`` in seconds where the other side asked for it.
+    """
+
+    code: str
+    message: str
+    status: int | None = None
+    detail: Any = None
+    no_effect: bool = False
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An end that is not known: a timeout, a cut connection or a kill after the effect began."""
+
+    code: str
+    message: str
+    status: int | None = None
+
+
+Outcome: TypeAlias = "Done | Failed | Lost"
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What one call may know of the run around it.
+
+    ``deadline`` is in seconds on the clock of ``anyio.current_time()``, None without a timeout; the engine cancels the call
+    at it, and the performer must then leave nothing running. ``folder`` is the absolute working directory of the run.
+    ``max_output`` is in bytes. ``stored`` gives the absolute path of the stored copy of a ``file`` value (its hash).
+    """
+
+    run_id: str
+    path: str
+    attempt: int
+    idempotency_key: str
+    effect: Effect
+    deadline: float | None
+    folder: Path
+    max_output: int
+    reveal: Callable[[Any], Any]
+    redact: Callable[[Any], Any]
+    log: logging.Logger
+    stored: Callable[[str], Path]
+    emit: Callable[[str], None] = lambda text: None
+
+
+class Performer(Protocol):
+    """One kind of tool. Request shapes are documented in each module."""
+
+    async def __call__(self, request: dict[str, Any], context: CallContext) -> Outcome:
+        """Perform the call once. Raises nothing but cancellation; an exception is a bug, recorded as ``tool_error``."""
+        ...
+
+
+def secret_marker(name: str) -> str:
+    """How a reference to a secret stands in evaluated text. NUL keeps it unforgeable: no clean text holds one."""
+    return f"\0secret:{name}\0"
