@@ -1,0 +1,329 @@
+"""The compiled, frozen form of a pipeline: what the engine decides on, and what a run stores.
+
+Nothing here needs YAML or pydantic: a resume reads a graph back from its JSON form alone. Text with expressions in it
+stands as compiled values (``orchestrator.expr.values``); bare expressions (``if``, ``map``, ``switch``, ``key``) as their source.
+Times are integer microseconds, sizes bytes. Every type of the language has become a JSON Schema.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
+
+from orchestrator.expr import values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.expr.values import Value
+
+Schema: TypeAlias = "dict[str, Any]"
+Effect: TypeAlias = Literal["read", "idempotent", "write"]
+GRAPH_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """``attempts`` is the total. ``on`` holds classes and HTTP statuses; empty: every class that may be retried."""
+
+    attempts: Value
+    delay: int = 1_000_000
+    backoff: float = 2.0
+    max_delay: int = 60_000_000
+    on: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnDoubt:
+    """What a resume does with a ``write`` whose end was never recorded."""
+
+    mode: Literal["ask", "retry", "fail", "reconcile"] = "ask"
+    tool: ToolDef | None = None
+    args: Value | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolDef:
+    """One tool, named or defined in place (``run`` and ``python`` steps are tools in place, of kinds shell and python).
+
+    ``config`` holds the kind's own keys as values; the engine renders each, and adds ``args`` (the caller's, checked against
+    ``input``, then overlaid by ``fixed``) to make the performer's request. A tool in place sees what its step sees;
+    ``args inputs run secrets`` are what a named one sees. ``operations``: those of a ``files`` tool, with their effects.
+    """
+
+    name: str
+    kind: str
+    effect: Effect = "write"
+    description: str = ""
+    input: Schema | None = None
+    output: Schema | None = None
+    fixed: Value | None = None
+    config: Mapping[str, Value] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    on_doubt: OnDoubt = field(default_factory=OnDoubt)
+    timeout: Value | None = None
+    max_output: int = 65536
+    dir: Value | None = None
+    operations: Mapping[str, Effect] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDef:
+    """An entry of ``models``: ``settings`` are its keys as values (``replies`` of a scripted one as one constant)."""
+
+    name: str
+    settings: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentDef:
+    """A model, instructions and tools in a loop. ``turns`` bounds its model calls."""
+
+    name: str
+    model: ModelDef
+    instructions: Value | None = None
+    description: str = ""
+    tools: tuple[ToolDef, ...] = ()
+    operations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    output: Schema | None = None
+    turns: Value = field(default_factory=lambda: values.Const(24))
+    parallel_tools: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallConfig:
+    """Steps ``tool``, ``run`` and ``python``: one call. ``operation`` is that of a ``files`` tool."""
+
+    tool: ToolDef
+    args: Value | None = None
+    operation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """An ``agent`` step. ``prompt`` is a ``Prompt`` or text value."""
+
+    agent: AgentDef
+    prompt: Value | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """``settled`` with ``min_success`` asks for that many good ends."""
+
+    mode: Literal["all", "settled"] = "all"
+    min_success: Value | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The steps of one scope. ``finally_`` run when the others have ended; their names share the scope."""
+
+    nodes: tuple[Node, ...]
+    finally_: tuple[Node, ...] = ()
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in (*self.nodes, *self.finally_)}
+
+    @cached_property
+    def dependents(self) -> dict[str, tuple[Node, ...]]:
+        """For each name, the nodes of this scope that wait for it."""
+        out: dict[str, list[Node]] = {}
+        for node in (*self.nodes, *self.finally_):
+            for name in node.needs:
+                out.setdefault(name, []).append(node)
+        return {name: tuple(found) for name, found in out.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupConfig:
+    """A ``steps`` group. ``outputs`` None: an object of its steps' outputs."""
+
+    block: Block
+    outputs: Value | None = None
+    join: Join = field(default_factory=Join)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapConfig:
+    """One activation of ``do`` (whose name is empty) per item of ``over``."""
+
+    over: str
+    do: Node
+    as_: str = "item"
+    key: str | None = None
+    concurrency: Value = field(default_factory=lambda: values.Const(8))
+    max_items: Value = field(default_factory=lambda: values.Const(1000))
+    join: Join = field(default_factory=Join)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchConfig:
+    """Keys compare as text. The nodes of the cases have empty names."""
+
+    on: str
+    cases: Mapping[str, Node]
+    default: Node | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetConfig:
+    """``values`` is a ``MapOf`` whose fields do not see each other."""
+
+    values: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailConfig:
+    """Fails its scope."""
+
+    message: Value
+    code: Value | None = None
+    status: Value | None = None
+    detail: Value | None = None
+
+
+Config: TypeAlias = "CallConfig | AgentConfig | GroupConfig | MapConfig | SwitchConfig | SetConfig | FailConfig"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One step as compiled.
+
+    ``id`` is its place in the graph (``read/do/inner``, ``route/@case:high``, ``fetch/@error``), unique; ``kind`` the key of
+    the language (``agent tool run python steps map set fail switch``); ``needs`` the siblings of the same block that it waits
+    for (references, ``needs``, ``order``), sorted; ``output`` the schema that a result must fit, ``lenient`` True where
+    fields beyond a closed type are dropped (what comes from outside models); ``at`` is ``file:line:column``, for people, and
+    no part of ``definition``, the hash of the node's own text after resolution, without its name, needs and inner nodes.
+    """
+
+    name: str
+    id: str
+    kind: str
+    config: Config
+    needs: tuple[str, ...] = ()
+    condition: str | None = None
+    retry: Retry | None = None
+    timeout: Value | None = None
+    on_error: Literal["fail", "continue", "step"] = "fail"
+    fallback: Node | None = None
+    output: Schema | None = None
+    lenient: bool = False
+    dir: Value | None = None
+    description: str = ""
+    definition: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputDef:
+    """An input. ``default`` means something only where ``has_default``; ``env`` names a variable that wins over it."""
+
+    name: str
+    schema: Schema
+    required: bool = True
+    has_default: bool = False
+    default: Any = None
+    env: str | None = None
+    description: str = ""
+    is_file: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretDef:
+    """A secret by name; its value comes from the environment or a file, and is no part of the graph."""
+
+    name: str
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """A whole pipeline. ``sources`` maps each file read to its SHA-256; ``hash`` is that of the canonical form."""
+
+    name: str
+    root: Block
+    inputs: tuple[InputDef, ...] = ()
+    secrets: tuple[SecretDef, ...] = ()
+    outputs: Mapping[str, Value] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    on_failure: Node | None = None
+    dir: Value | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    description: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    format: int = GRAPH_FORMAT
+
+
+_VALUES = (values.Const, values.Expression, values.Text, values.ListOf, values.MapOf, values.Prompt)
+
+
+class _Codec:
+    """Dataclasses as ``{"is": class, field: …}`` without fields at their default, compiled values as ``{"v": …}``."""
+
+    classes: ClassVar[dict[str, type]] = {
+        cls.__name__: cls
+        for cls in (
+            Retry, OnDoubt, ToolDef, ModelDef, AgentDef, CallConfig, AgentConfig, Join, Block, GroupConfig, MapConfig,
+            SwitchConfig, SetConfig, FailConfig, Node, InputDef, SecretDef, Graph,
+        )
+    }  # fmt: skip
+
+    def encode(self, thing: Any) -> Any:
+        if isinstance(thing, _VALUES):
+            return {"v": thing.to_json()}
+        name = type(thing).__name__
+        if name in self.classes:
+            return {"is": name} | {
+                f.name: value if f.name in _PLAIN else self.encode(value)
+                for f in fields(thing)
+                if not _is_default(f, value := getattr(thing, f.name))
+            }
+        if isinstance(thing, (list, tuple)):
+            return [self.encode(item) for item in cast("list[Any]", thing)]
+        if isinstance(thing, dict):
+            inner = {key: self.encode(item) for key, item in cast("dict[str, Any]", thing).items()}
+            return {"d": inner}
+        return thing
+
+    def decode(self, data: Any) -> Any:
+        if isinstance(data, list):
+            return tuple(self.decode(item) for item in cast("list[Any]", data))
+        if not isinstance(data, dict):
+            return data
+        found = cast("dict[str, Any]", data)
+        if "v" in found:
+            return values.value_from_json(found["v"])
+        if "d" in found:
+            return {key: self.decode(item) for key, item in found["d"].items()}
+        cls = self.classes[found["is"]]
+        return cls(**{
+            key: (item if key in _PLAIN else self.decode(item)) for key, item in found.items() if key != "is"
+        })
+
+
+# These fields hold JSON of the user's own, in which no key is ours.
+_PLAIN = frozenset({"schema", "input", "output", "default"})
+
+
+def _is_default(f: Any, value: Any) -> bool:
+    if f.default is not MISSING:
+        return value is f.default or (type(value) is type(f.default) and value == f.default)
+    return f.default_factory is not MISSING and value == f.default_factory()
+
+
+_CODEC = _Codec()
+
+
+def to_json(graph: Graph | Node) -> dict[str, Any]:
+    """The JSON form; its canonical bytes are what is hashed and stored."""
+    encode = _CODEC.encode(graph)
+    return cast("dict[str, Any]", encode)
+
+
+def graph_from_json(data: dict[str, Any]) -> Graph:
+    """The graph of its JSON form. ValueError where it is of another format."""
+    if data.get("is") != "Graph" or data.get("format", GRAPH_FORMAT) != GRAPH_FORMAT:
+        raise ValueError("this graph is of a format that this version does not read")
+    graph = _CODEC.decode(data)
+    return cast("Graph", graph)
