@@ -164,7 +164,7 @@ class SwitchConfig:
 
     on: str
     cases: Mapping[str, Node]
-    default: Node | None = None
+    otherwise: Node | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
