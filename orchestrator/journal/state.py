@@ -1,0 +1,296 @@
+"""The fold: what a run's records say, with no graph at hand.
+
+``RunState.apply`` takes one record after the other; a state is nothing but the fold of a prefix of the journal. The decider
+reads it and never writes it. Times are microseconds, money micro-dollars.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchestrator.journal.records import Draft, Record
+
+Status: TypeAlias = Literal["new", "running", "retrying", "waiting", "done", "failed", "skipped", "cancelled"]
+ENDS: frozenset[str] = frozenset({"done", "failed", "skipped", "cancelled"})
+
+
+class StepState:
+    """What is recorded of one path.
+
+    ``attempt`` counts the starts; ``logical`` those that an idempotency key tells apart; ``open``: an attempt is started and
+    not ended; ``lost``: the last attempt's end will never be known; ``ended_seq`` orders the ends. ``reply`` is a model's,
+    ``expanded`` what was decided at run time, ``fired`` the timer that went off, ``resolved`` what a person said.
+    """
+
+    __slots__ = (
+        "attempt", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "files", "fired", "handled", "key",
+        "logical", "lost", "open", "output", "overflow", "path", "ready_at", "reply", "request", "reserve", "resolved",
+        "retry_at", "started_at", "status", "tokens", "tool", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.status: Status = "new"
+        self.attempt = 0
+        self.logical = 1
+        self.open = False
+        self.lost = False
+        self.output: Any = None
+        self.error: dict[str, Any] | None = None
+        self.reply: dict[str, Any] | None = None
+        self.expanded: dict[str, Any] | None = None
+        self.files: dict[str, Any] | None = None
+        self.overflow: str | None = None
+        self.waiting: dict[str, Any] | None = None
+        self.resolved: dict[str, Any] | None = None
+        self.fired: str | None = None
+        self.handled: str | None = None
+        self.key: str | None = None
+        self.effect: str | None = None
+        self.tool: str | None = None
+        self.request: str | None = None
+        self.reserve = 0
+        self.cost: int | None = 0
+        self.tokens = 0
+        self.retry_at: int | None = None
+        self.ready_at: int | None = None
+        self.started_at: int | None = None
+        self.ended_at: int | None = None
+        self.ended_seq = 0
+
+    @property
+    def ended(self) -> bool:
+        """True when the step has its last end: nothing more is ever recorded of it."""
+        return self.status in ENDS
+
+
+class RunState:
+    """The fold of a run's records."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, StepState] = {}
+        self.head = 0
+        self.epoch = 0
+        self.at = 0
+        self.started: dict[str, Any] = {}
+        self.started_at = 0
+        self.finished: dict[str, Any] | None = None
+        self.finished_at: int | None = None
+        self.cancel: dict[str, Any] | None = None
+        self.paused: dict[str, Any] | None = None
+        self.claim: dict[str, Any] = {}
+        self.previous_claim: dict[str, Any] = {}
+        self.opens: dict[str, StepState] = {}
+        self.settled = 0
+        self.reserved = 0
+        self.lost = 0
+        self.tokens = 0
+        self.unpriced = False
+
+    @property
+    def spend(self) -> int:
+        """Micro-dollars: settled, and reserved by attempts that are open or lost."""
+        return self.settled + self.reserved + self.lost
+
+    @property
+    def status(self) -> str:
+        """Of the run, as far as its records tell: ``running paused`` or its end."""
+        if self.finished is not None:
+            return str(self.finished["status"])
+        return "paused" if self.paused is not None else "running"
+
+    def step(self, path: str) -> StepState:
+        """The state of a path; a new one where nothing is recorded."""
+        found = self.steps.get(path)
+        if found is None:
+            found = self.steps[path] = StepState(path)
+        return found
+
+    def apply(self, record: Record | Draft, *, seq: int, at: int, epoch: int = 0) -> None:
+        """Fold one record. ``seq`` and ``at`` are those it has, or will have."""
+        self.head = seq
+        self.at = at
+        if epoch:
+            self.epoch = epoch
+        _FOLD[record.kind](self, record.path, record.body, seq, at)
+
+    def _run_started(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
+        self.started = body
+        self.started_at = at
+
+    def _claimed(self, _path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        self.previous_claim, self.claim = self.claim, body
+        self.paused = None
+        for step in self.opens.values():
+            self._lose(step)
+        self.opens.clear()
+
+    def _lose(self, step: StepState) -> None:
+        """The end of an open attempt will never be known: what it reserved stays charged."""
+        step.open = False
+        step.lost = True
+        self.reserved -= step.reserve
+        self.lost += step.reserve
+        step.cost = None if step.cost is None else step.cost + step.reserve
+        step.reserve = 0
+
+    def _started(self, path: str, body: dict[str, Any], _seq: int, at: int) -> None:
+        step = self.step(path)
+        step.status = "running"
+        step.attempt = body["attempt"]
+        step.logical = body.get("logical", 1)
+        step.key = body.get("key")
+        step.effect = body.get("effect")
+        step.tool = body.get("tool")
+        step.request = body.get("hash")
+        step.open = True
+        step.lost = False
+        step.waiting = step.resolved = None
+        step.retry_at = None
+        if step.started_at is None:
+            step.started_at = at
+        reserve = body.get("reserve")
+        if reserve:
+            step.reserve = reserve.get("usd") or 0
+            self.reserved += step.reserve
+        self.opens[path] = step
+
+    def _close(self, step: StepState, body: dict[str, Any]) -> None:
+        """End the open attempt, and settle what it reserved."""
+        if not step.open:
+            return
+        step.open = False
+        del self.opens[step.path]
+        self.reserved -= step.reserve
+        tokens = body.get("tokens") or 0
+        cost = body.get("cost", 0)
+        if cost is None and step.reserve:
+            cost = step.reserve
+        step.reserve = 0
+        if cost is None:
+            self.unpriced = True
+            step.cost = None
+        else:
+            self.settled += cost
+            step.cost = None if step.cost is None else step.cost + cost
+        step.tokens += tokens
+        self.tokens += tokens
+
+    def _end(self, path: str, status: Status, body: dict[str, Any], seq: int, at: int) -> StepState:
+        step = self.step(path)
+        self._close(step, body)
+        step.status = status
+        step.ended_at = at
+        step.ended_seq = seq
+        step.retry_at = None
+        step.waiting = None
+        step.lost = False
+        return step
+
+    def _done(self, path: str, body: dict[str, Any], seq: int, at: int) -> None:
+        step = self._end(path, "done", body, seq, at)
+        step.output = body.get("output")
+        step.reply = body.get("reply")
+        step.files = body.get("files")
+        step.overflow = body.get("overflow")
+        if step.error is not None and body.get("by") != "fallback":
+            step.error = None
+
+    def _failed(self, path: str, body: dict[str, Any], seq: int, at: int) -> None:
+        step = self._end(path, "failed", body, seq, at)
+        step.error = {key: body[key] for key in ("code", "message", "status", "detail", "step") if key in body}
+        step.handled = body.get("handled")
+        if body.get("no_effect"):
+            step.logical += 1
+        if "retry_at" in body:
+            step.status = "retrying"
+            step.retry_at = body["retry_at"]
+        elif step.handled == "step":
+            step.status = "running"
+
+    def _skipped(self, path: str, body: dict[str, Any], seq: int, at: int) -> None:
+        self._end(path, "skipped", body, seq, at)
+
+    def _cancelled(self, path: str, body: dict[str, Any], seq: int, at: int) -> None:
+        self._end(path, "cancelled", body, seq, at)
+
+    def _expanded(self, path: str, body: dict[str, Any], _seq: int, at: int) -> None:
+        step = self.step(path)
+        step.status = "running"
+        step.started_at = at
+        step.expanded = body
+
+    def _waiting(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        step = self.step(path)
+        if step.open:
+            del self.opens[path]
+            self._lose(step)
+        step.status = "waiting"
+        step.waiting = body
+
+    def _resolved(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        step = self.step(path)
+        step.resolved = body
+        step.waiting = None
+        self.paused = None
+
+    def _fired(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        self.step(path).fired = body["timer"]
+
+    def _cancel_requested(self, _path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        self.cancel = body
+
+    def _paused(self, _path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        self.paused = body
+
+    def _resumed(self, _path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        """An explicit resume of a run that had ended: its end, and those of the steps named, are taken back."""
+        self.paused = None
+        self.finished = None
+        self.finished_at = None
+        self.cancel = None
+        for path in body.get("reopen", ()):
+            self.steps.pop(path, None)
+
+    def _finished(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
+        self.finished = body
+        self.finished_at = at
+
+    def _noted(self, _path: str, _body: dict[str, Any], _seq: int, _at: int) -> None:
+        """Records that change nothing here."""
+
+
+_FOLD = {
+    "run_started": RunState._run_started,
+    "claimed": RunState._claimed,
+    "started": RunState._started,
+    "done": RunState._done,
+    "failed": RunState._failed,
+    "skipped": RunState._skipped,
+    "cancelled": RunState._cancelled,
+    "expanded": RunState._expanded,
+    "waiting": RunState._waiting,
+    "resolved": RunState._resolved,
+    "fired": RunState._fired,
+    "cancel_requested": RunState._cancel_requested,
+    "paused": RunState._paused,
+    "resumed": RunState._resumed,
+    "run_finished": RunState._finished,
+    "received": RunState._noted,
+    "answered": RunState._noted,
+    "compacted": RunState._noted,
+    "limit_reached": RunState._noted,
+    "budget_added": RunState._noted,
+    "inherited": RunState._noted,
+}
+
+
+def fold(records: Iterable[Record]) -> RunState:
+    """The state after all of ``records``, which start at the first."""
+    state = RunState()
+    for record in records:
+        state.apply(record, seq=record.seq, at=record.at, epoch=record.epoch)
+    return state
