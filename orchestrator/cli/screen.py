@@ -1,0 +1,108 @@
+"""The two streams: data on standard output, everything said to people on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.render.text import json_text, plain
+
+if TYPE_CHECKING:
+    from orchestrator.cli.flags import Flags
+
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
+
+
+class Screen:
+    """Writes for one command. Text of others is made harmless by who hands it in (``render.text``)."""
+
+    def __init__(self, flags: Flags) -> None:
+        self.flags = flags
+
+    # --- data ---
+
+    def data(self, value: Any) -> None:
+        """A JSON document: on one line for programs, indented on a terminal."""
+        self.data_text(json_text(value, indent=2 if sys.stdout.isatty() else None) + "\n")
+
+    def line(self, value: Any) -> None:
+        """A line of a stream of JSON."""
+        self.data_text(json_text(value) + "\n")
+
+    def data_text(self, text: str) -> None:
+        """Text that is what was asked for."""
+        sys.stdout.write(_encodable(text, sys.stdout))
+        sys.stdout.flush()
+
+    # --- people ---
+
+    def say(self, text: str) -> None:
+        """A line to people, unless ``-q``."""
+        if not self.flags.quiet:
+            self.err(text + "\n")
+
+    def detail(self, text: str, *, level: int = 1) -> None:
+        """A line to people who asked for more with ``-v``."""
+        if self.flags.verbose >= level:
+            self.say(text)
+
+    def err(self, text: str) -> None:
+        """Text on standard error, whatever ``-q`` says."""
+        try:
+            sys.stderr.write(_encodable(text, sys.stderr))
+            sys.stderr.flush()
+        except OSError:
+            # Whoever read it has gone; the work goes on, and the exit code still tells.
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  it stays open as long as the process
+
+    @property
+    def live(self) -> bool:
+        """True where standard error is a terminal that can redraw."""
+        return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb") and not self.flags.quiet
+
+    @property
+    def github(self) -> bool:
+        """True in a GitHub Actions job."""
+        return os.environ.get("GITHUB_ACTIONS") == "true"
+
+    def colored(self, stream: Any = None) -> bool:
+        """Whether the stream (standard error) takes colours."""
+        if self.flags.color != "auto":
+            return self.flags.color == "always"
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM", "") == "dumb":
+            return False
+        return (stream or sys.stderr).isatty()
+
+    def style(self, text: str, *names: str, stream: Any = None) -> str:
+        """``text`` in a style, where there are colours."""
+        if not names or not self.colored(stream):
+            return text
+        return f"\x1b[{';'.join(_STYLES[name] for name in names)}m{text}\x1b[0m"
+
+    def problem(self, severity: str, code: str, message: str, hint: str | None = None) -> None:
+        """A problem without a place, in the form of a diagnostic."""
+        color = "red" if severity == "error" else "yellow"
+        head = self.style(f"{severity}[{code}]", "bold", color)
+        text = f"{head}: {plain(message)}\n"
+        if hint:
+            text += f"  = {self.style('help', 'bold')}: {plain(hint)}\n"
+        if self.github:
+            text += f"::{severity} title={code}::{github_escape(message)}\n"
+        self.err(text)
+
+
+def github_escape(text: str) -> str:
+    """Text as the data of a workflow command."""
+    return plain(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _encodable(text: str, stream: Any) -> str:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    if encoding.lower().replace("-", "") == "utf8":
+        return text.encode("utf-8", "replace").decode() if _has_surrogates(text) else text
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+def _has_surrogates(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
