@@ -68,13 +68,19 @@ class Lost:
 Outcome: TypeAlias = "Done | Failed | Lost"
 
 
+def silent(text: str) -> None:
+    """The ``emit`` of a call that nobody watches; performers do no work for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """What one call may know of the run around it.
 
     ``deadline`` is in seconds on the clock of ``anyio.current_time()``, None without a timeout; the engine cancels the call
     at it, and the performer must then leave nothing running. ``folder`` is the absolute working directory of the run.
-    ``max_output`` is in bytes. ``stored`` gives the absolute path of the stored copy of a ``file`` value (its hash).
+    ``max_output`` is in bytes: what the caller can take (a model 64 KiB, a step as much as a record may hold); performers keep
+    16 MiB of a result at most. ``reveal`` turns the markers in a JSON value into secrets; ``redact`` takes their values out of
+    text, bytes and JSON. ``stored`` gives the absolute path of the stored copy of a ``file`` value (its hash).
     """
 
     run_id: str
@@ -89,7 +95,7 @@ class CallContext:
     redact: Callable[[Any], Any]
     log: logging.Logger
     stored: Callable[[str], Path]
-    emit: Callable[[str], None] = lambda text: None
+    emit: Callable[[str], None] = silent
 
 
 class Performer(Protocol):

@@ -1,0 +1,201 @@
+"""The process between a driver and a program that it runs: it leaves nothing of the program running.
+
+Run as a file, in a fresh interpreter without site packages, so it imports little, and nothing of this package::
+
+    python -I -S guard.py LIFE REPORT GRACE NAMES RLIMITS PROGRAM ARGUMENT…
+
+``LIFE`` is a descriptor that reads as ended when the driver has died or wants the program gone, ``REPORT`` one that gets
+one JSON line: ``{"exit": code}``, ``{"error": errno}`` where the program could not be started, or ``{"killed": true}``.
+``GRACE`` is the time between TERM and KILL in seconds, ``NAMES`` a JSON list of the only variables that the program gets,
+``RLIMITS`` a JSON object of resource limits by name.
+
+On Linux this process is the subreaper of all that the program starts: what leaves its session or loses its parent becomes
+this one's child. When there is none left, nothing is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LINUX = sys.platform == "linux"
+
+
+def main(argv: list[str]) -> None:
+    """Start the program, wait for its end or for that of ``LIFE``, and kill what is left."""
+    life, report, grace = int(argv[0]), int(argv[1]), float(argv[2])
+    names, limits, program = json.loads(argv[3]), json.loads(argv[4]), argv[5:]
+    for descriptor in (life, report):
+        os.set_inheritable(descriptor, False)  # the program has no part in what is said here
+    parent = os.getppid()
+    prctl = _prctl()
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    wake, alarm = os.pipe()
+    os.set_blocking(alarm, False)
+    signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+    ended = {"asked": False}
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: ended.update(asked=True))
+    child = _start(program, {name: os.environb[name.encode()] for name in names}, limits, report, prctl)
+    if child is None:
+        return
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)  # so that the driver's ends see the program's end, not this process's
+    code = None
+    while code is None and not ended["asked"] and os.getppid() == parent:
+        ready, _, _ = select.select([life, wake], [], [], 5.0)
+        if wake in ready:
+            os.read(wake, 512)
+        if life in ready:
+            break
+        code = _reap(child)
+    _clear(child, grace)
+    _say(report, {"killed": True} if code is None else {"exit": code})
+
+
+def _start(program: list[str], environment: dict[str, bytes], limits: dict[str, int], report: int, prctl) -> int | None:  # noqa: ANN001
+    """Fork and exec the program in a session of its own; None, and the errno in the report, where that fails."""
+    reader, writer = os.pipe()
+    me = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != me:
+                os._exit(127)
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)  # the interpreter ignores them, and exec would hand that on
+            _limit(limits)
+            path = environment.get("PATH", os.defpath.encode()).decode(errors="surrogateescape")
+            _exec(program, environment, path)
+        except OSError as error:
+            os.write(writer, str(error.errno or errno.EINVAL).encode())
+        except ValueError:
+            os.write(writer, str(errno.EINVAL).encode())
+        finally:
+            os._exit(127)
+    os.close(writer)
+    failure = os.read(reader, 16)
+    os.close(reader)
+    if failure:
+        os.waitpid(child, 0)
+        _say(report, {"error": int(failure)})
+        return None
+    return child
+
+
+def _exec(program: list[str], environment: dict[str, bytes], path: str) -> None:
+    """Replace this process. Raises the error of the first candidate that exists but cannot be run, else ENOENT."""
+    if "/" in program[0]:
+        os.execve(program[0], program, environment)
+    worst = OSError(errno.ENOENT, "not found")
+    for folder in path.split(":"):
+        try:
+            os.execve(os.path.join(folder or ".", program[0]), program, environment)  # noqa: PTH118  in a forked child
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            worst = error
+    raise worst
+
+
+def _limit(limits: dict[str, int]) -> None:
+    if limits:
+        import resource
+
+        for name, value in limits.items():
+            number = getattr(resource, f"RLIMIT_{name.upper()}")
+            hard = resource.getrlimit(number)[1]
+            resource.setrlimit(number, (value, value) if hard == resource.RLIM_INFINITY else (min(value, hard),) * 2)
+
+
+def _reap(child: int) -> int | None:
+    """Take in every process that has ended; the exit code of ``child`` if it is among them (128 + n after signal n)."""
+    code = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == child:
+                ended = os.waitstatus_to_exitcode(status)
+                code = ended if ended >= 0 else 128 - ended
+    return code
+
+
+def _clear(child: int, grace: float) -> None:
+    """End every process that descends from this one: TERM, a grace, then KILL until none is left."""
+    if not _LINUX:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(OSError):
+                os.killpg(child, number)
+            time.sleep(0.0 if number == signal.SIGKILL else min(grace, 0.1))
+        return
+    until = time.monotonic() + grace
+    number = signal.SIGTERM
+    while _children_left():
+        if number == signal.SIGTERM or time.monotonic() >= until:
+            for pid in descendants(os.getpid()):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, number)
+            number = signal.SIGKILL
+        time.sleep(0.005)
+
+
+def _children_left() -> bool:
+    """Whether this process has children that have not ended; takes in those that have."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def descendants(root: int) -> list[int]:
+    """The pids of all processes below ``root``, by /proc."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208  pathlib is not imported here: it costs as much as all the rest
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as stat:  # noqa: PTH123  as above
+                    fields = stat.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(name))
+    found: list[int] = []
+    todo = [root]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def _say(report: int, message: dict[str, object]) -> None:
+    with contextlib.suppress(OSError):
+        os.write(report, json.dumps(message).encode() + b"\n")
+
+
+def _prctl():  # noqa: ANN202  a foreign function, or one that does nothing where there is none
+    if not _LINUX:
+        return lambda option, value: 0
+    import ctypes
+
+    call = ctypes.CDLL(None).prctl
+    return lambda option, value: call(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,172 @@
+"""Running one program to its end, with nothing of it left afterwards, whatever happens to us."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.abc
+
+from orchestrator.tools.policy import KEPT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+GRACE = 1.0
+"""Seconds between TERM and KILL."""
+
+_GUARD = str(Path(__file__).with_name("guard.py"))
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The program ran. ``exit`` is its code, 128 + n after signal n; each output at most ``KEPT`` bytes, and what it had more."""
+
+    exit: int
+    stdout: bytes
+    stderr: bytes
+    dropped_stdout: int = 0
+    dropped_stderr: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """The program never ran: ``number`` is the errno of the attempt."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return os.strerror(self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """The program was killed from outside together with what watched it: how it ended is not known."""
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    folder: str,
+    stdin: bytes | None = None,
+    rlimits: Mapping[str, int] | None = None,
+    grace: float = GRACE,
+    seen: Callable[[bytes], None] | None = None,
+) -> Ended | NotStarted | Vanished:
+    """Run ``argv`` with exactly the variables of ``env`` in ``folder``; ``seen`` is given stdout as it comes.
+
+    Everything that the program started is killed when it ends, when this call is cancelled (which then goes on), and when
+    this process dies.
+    """
+    life_read, life_write = os.pipe()
+    report_read, report_write = os.pipe()
+    options = [str(life_read), str(report_write), str(grace), json.dumps(list(env)), json.dumps(dict(rlimits or {}))]
+    command = [sys.executable, "-I", "-S", _GUARD, *options, *argv]
+    life = _Descriptor(life_write)
+    try:
+        try:
+            process = await anyio.open_process(
+                command,
+                env=dict(env),
+                cwd=folder,
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=(life_read, report_write),
+            )
+        except OSError as error:
+            os.close(report_read)
+            return NotStarted(error.errno or errno.EINVAL)
+        except ValueError:  # NUL in an argument or a variable
+            os.close(report_read)
+            return NotStarted(errno.EINVAL)
+        finally:
+            os.close(life_read)
+            os.close(report_write)
+        return await _attend(process, stdin, life, report_read, seen)
+    finally:
+        life.close()
+
+
+async def _attend(
+    process: anyio.abc.Process,
+    stdin: bytes | None,
+    life: _Descriptor,
+    report: int,
+    seen: Callable[[bytes], None] | None,
+) -> Ended | NotStarted | Vanished:
+    out, err = _Kept(seen), _Kept(None)
+    try:
+        async with anyio.create_task_group() as group:
+            if stdin is not None:
+                group.start_soon(_write, process, stdin)
+            group.start_soon(out.read, process.stdout)
+            group.start_soon(err.read, process.stderr)
+            await process.wait()
+    finally:
+        with anyio.CancelScope(shield=True):
+            life.close()
+            await process.wait()
+            with contextlib.suppress(anyio.BrokenResourceError):
+                await process.aclose()
+        with open(report, "rb", closefd=True) as pipe:
+            fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_NONBLOCK)
+            said = pipe.read() or b""
+    match json.loads(said or b"{}"):
+        case {"exit": int(code)}:
+            return Ended(code, bytes(out.body), bytes(err.body), out.dropped, err.dropped)
+        case {"error": int(number)}:
+            return NotStarted(number)
+        case _:
+            return Vanished()
+
+
+async def _write(process: anyio.abc.Process, body: bytes) -> None:
+    assert process.stdin is not None
+    # A program need not read what it is given.
+    with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError):
+        await process.stdin.send(body)
+    with contextlib.suppress(anyio.BrokenResourceError, ConnectionError):
+        await process.stdin.aclose()
+
+
+class _Kept:
+    """Reads an output to its end and keeps at most ``KEPT`` bytes of it."""
+
+    def __init__(self, seen: Callable[[bytes], None] | None) -> None:
+        self.body = bytearray()
+        self.dropped = 0
+        self._seen = seen
+
+    async def read(self, stream: anyio.abc.ByteReceiveStream | None) -> None:
+        assert stream is not None
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            while True:
+                chunk = await stream.receive(_CHUNK)
+                room = KEPT - len(self.body)
+                self.body += chunk[:room]
+                self.dropped += max(len(chunk) - room, 0)
+                if self._seen is not None:
+                    self._seen(chunk)
+
+
+class _Descriptor:
+    """A descriptor that is closed once, whoever comes first."""
+
+    def __init__(self, number: int) -> None:
+        self._number: int | None = number
+
+    def close(self) -> None:
+        number, self._number = self._number, None
+        if number is not None:
+            os.close(number)

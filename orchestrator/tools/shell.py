@@ -1,0 +1,173 @@
+"""Programs and scripts as tools and steps.
+
+Request, all keys but one of the first two optional::
+
+    {"argv": [PROGRAM, ARGUMENT, …]}                      or
+    {"script": TEXT, "shell": [PROGRAM, OPTION, …] | NAME, "args": […]}
+    "stdin": text, or JSON that becomes text (absent or null: closed)    "env": {NAME: value}
+    "launcher": [PROGRAM, …] put before the command       "expect": [0]
+    "folder": working directory                           "files": {NAME: path} kept when the program has ended
+    "json": true, where stdout is one JSON document       "rlimits": {"cpu": seconds, "as": bytes, "nofile": n, …}
+
+The output is ``{"exit", "stdout", "stderr"}``, or the document. A script stands in a file of its own: ``$0`` of bash and sh,
+the ``{0}`` of any other shell (at the end where there is none). Behind a launcher, which may not see our files, bash, sh and
+python3 get it by ``-c``. No value is ever inserted into a script. The program's environment is
+``PATH HOME LANG TZ TMPDIR`` as far as they are set here, ``ORCH_IDEMPOTENCY_KEY``, and ``env`` (a null takes a variable away).
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import mimetypes
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from orchestrator.tools import protocol
+from orchestrator.tools.policy import KEPT, as_text, failed, finish, tail
+from orchestrator.tools.processes import Ended, NotStarted, Vanished, run
+from orchestrator.tools.protocol import Failed, FileOut, Lost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orchestrator.tools.protocol import CallContext, Outcome
+
+PASSED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
+"""The variables of ours that a program gets."""
+
+SHELLS: dict[str, list[str]] = {"bash": ["bash", "-eo", "pipefail"], "sh": ["sh", "-e"], "python3": ["python3"]}
+"""The shells that go by a name."""
+
+_LINE = 65_536
+
+
+async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
+    """Run the program once. See the module for the request."""
+    folder = Path(request.get("folder") or context.folder)
+    stdin = request.get("stdin")
+    with _command(request) as argv:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            end = await run(
+                argv,
+                env=environment(context, request.get("env") or {}),
+                folder=str(folder),
+                stdin=None if stdin is None else as_text(context.reveal(stdin)).encode("utf-8", "surrogateescape"),
+                rlimits=request.get("rlimits"),
+                seen=_shown(context),
+            )
+        except OSError as error:
+            return failed(context, "tool_error", f"{folder}: {error.strerror}", no_effect=True)
+    match end:
+        case NotStarted():
+            return failed(context, "tool_error", f"{argv[0]}: {end}", no_effect=True)
+        case Vanished():
+            return Lost("tool_error", f"{argv[0]} was killed from outside, and how far it got is not known")
+        case Ended():
+            return _ended(end, request, folder, context)
+
+
+def environment(context: CallContext, given: dict[str, Any]) -> dict[str, str]:
+    """Exactly the variables that a program gets."""
+    env = {name: os.environ[name] for name in PASSED if name in os.environ}
+    env["ORCH_IDEMPOTENCY_KEY"] = context.idempotency_key
+    for name, value in given.items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = as_text(context.reveal(value))
+    return env
+
+
+@contextmanager
+def _command(request: dict[str, Any]) -> Iterator[list[str]]:
+    """The argv of the call, with its script in a file that lives as long as the call."""
+    launcher = [as_text(item) for item in request.get("launcher") or []]
+    if "argv" in request:
+        yield [*launcher, *(as_text(item) for item in request["argv"])]
+        return
+    shell = request.get("shell") or "bash"
+    words = SHELLS.get(shell, [shell]) if isinstance(shell, str) else cast("list[str]", shell)
+    arguments = [as_text(item) for item in request.get("args") or []]
+    if launcher and isinstance(shell, str) and shell in SHELLS:
+        name = [] if shell == "python3" else ["script"]
+        yield [*launcher, *words, "-c", request["script"], *name, *arguments]
+        return
+    if not any("{0}" in word for word in words):
+        words = [*words, "{0}"]
+    home = tempfile.mkdtemp(prefix="orch-")
+    try:
+        file = Path(home, "script")
+        file.write_text(request["script"], encoding="utf-8", errors="surrogateescape", newline="")
+        yield [*launcher, *(word.replace("{0}", str(file)) for word in words), *arguments]
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _ended(end: Ended, request: dict[str, Any], folder: Path, context: CallContext) -> Outcome:
+    stdout = _text(end.stdout, end.dropped_stdout)
+    stderr = _text(end.stderr, end.dropped_stderr)
+    if end.exit not in (request.get("expect") or [0]):
+        # Redacted before the cut: half a secret would pass.
+        detail = {"exit": end.exit, "stderr": tail(context.redact(stderr)), "stdout": tail(context.redact(stdout))}
+        last = stderr.strip().rpartition("\n")[2]
+        return failed(context, "tool_error", f"exit {end.exit}" + (f": {last}" if last else ""), detail=detail)
+    kept = _files(request.get("files") or {}, folder, context)
+    if isinstance(kept, Failed):
+        return kept
+    if not request.get("json"):
+        return finish({"exit": end.exit, "stdout": stdout, "stderr": stderr}, context, files=kept)
+    try:
+        document = json.loads(end.stdout)
+    except (ValueError, RecursionError) as error:
+        shown = {"stdout": tail(context.redact(stdout)), "stderr": tail(context.redact(stderr))}
+        return failed(context, "invalid_output", f"stdout is not one JSON document: {error}", detail=shown)
+    return finish(document, context, files=kept)
+
+
+def _text(body: bytes, dropped: int) -> str:
+    text = body.decode("utf-8", "replace")
+    return f"{text}\n[{dropped} more bytes were dropped]\n" if dropped else text
+
+
+def _files(files: dict[str, str], folder: Path, context: CallContext) -> dict[str, FileOut] | Failed:
+    kept: dict[str, FileOut] = {}
+    for name, path in files.items():
+        file = folder / path
+        try:
+            size = file.stat().st_size
+            if not file.is_file():
+                return failed(context, "invalid_output", f"file {name}: {path} is no regular file")
+            if size > KEPT:
+                return failed(context, "invalid_output", f"file {name}: {path} has {size} bytes, over {KEPT}")
+            body = file.read_bytes()
+        except OSError as error:
+            return failed(context, "invalid_output", f"file {name}: {path}: {error.strerror}")
+        if context.redact(body) != body:
+            return failed(context, "invalid_output", f"file {name}: {path} holds the value of a secret, and is not kept")
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        kept[name] = FileOut(file.name, body, kind)
+    return kept
+
+
+def _shown(context: CallContext) -> Callable[[bytes], None] | None:
+    """What is told of stdout while it comes: whole lines, redacted."""
+    if context.emit is protocol.silent:
+        return None
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    held = ""
+
+    def seen(chunk: bytes) -> None:
+        nonlocal held
+        whole, newline, held = (held + decoder.decode(chunk)).rpartition("\n")
+        if newline:
+            context.emit(context.redact(whole + newline))
+        elif len(held) > _LINE:
+            held = ""  # no line at all: not for the screen
+
+    return seen
