@@ -1,0 +1,298 @@
+"""Every pipeline in specs/ is validated and run, through `orch` as a process, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+SPECS = ROOT / "specs"
+# What a child may see of this process: no key of a provider, no proxy, no configuration of orch.
+ENV = {key: os.environ[key] for key in ("PATH", "LANG", "TZ", "TMPDIR") if key in os.environ}
+
+
+def orch(folder: Path, *args: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `orch` there, with a state directory and a home of its own."""
+    env = ENV | {"HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "NO_PROXY": "*"} | variables
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *args],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    )
+
+
+def outputs(folder: Path, spec: str, *args: str, code: int = 0, **variables: str) -> Any:
+    """What a run of that file prints to stdout."""
+    done = orch(folder, "run", str(SPECS / spec), "--store", "sqlite:///runs.db", *args, **variables)
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return json.loads(done.stdout)
+
+
+def records(folder: Path, kind: str) -> int:
+    with closing(sqlite3.connect(folder / "runs.db")) as db:
+        return db.execute("SELECT count(*) FROM journal WHERE kind = ?", (kind,)).fetchone()[0]
+
+
+@pytest.mark.parametrize("spec", sorted(SPECS.glob("*.yaml")), ids=lambda spec: spec.name)
+def test_validates_without_a_finding(spec: Path, tmp_path: Path) -> None:
+    done = orch(tmp_path, "validate", "--strict", str(spec))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("spec", sorted(SPECS.glob("*.yaml")), ids=lambda spec: spec.name)
+def test_says_at_its_head_how_to_run_it(spec: Path) -> None:
+    head = spec.read_text().split("version: 1")[0]
+    assert all(line.startswith("#") for line in head.splitlines())
+    assert f"orch run specs/{spec.name}" in head
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A small folder of sources to measure."""
+    source = tmp_path / "project"
+    (source / "pkg").mkdir(parents=True)
+    (source / "pkg" / "long.py").write_text("# a comment\n\n" + "x = 1\n" * 30)
+    (source / "pkg" / "short.py").write_text("y = 2\n")
+    (source / "middle.go").write_text("// a comment\n" + "package main\n" * 7)
+    (source / "notes.txt").write_text("not a source file\n")
+    (source / ".hidden").mkdir()
+    (source / ".hidden" / "skipped.py").write_text("z = 3\n")
+    return source
+
+
+def test_quickstart(tmp_path: Path, project: Path) -> None:
+    done = orch(
+        tmp_path, "run", str(SPECS / "quickstart.yaml"), "--store", "sqlite:///runs.db", "-i", "path=project", "-i",
+        "largest=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "report": "report.md",
+        "files": 3,
+        "lines": 41,
+        "largest": ["pkg/long.py", "middle.go"],
+        "model": "scripted (canned answers, no API was called)",
+    }
+    assert "scripted" in done.stderr
+    report = (tmp_path / "report.md").read_text()
+    assert "3 files, 41 lines, 38 of them code." in report
+    assert "| `pkg/long.py` | 32 | 30 |" in report
+    assert "- `middle.go`: " in report
+    assert "no API was called" in report
+    # Each of two agents answered once with a call of its tool, and once in the end.
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as db:
+        started = [path for (path,) in db.execute("SELECT path FROM journal WHERE kind = 'started'")]
+    assert sum("/turn" in path and "/tool" not in path for path in started) == 4
+    assert sum("/tool" in path for path in started) == 2
+
+
+def test_quickstart_on_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    result = outputs(tmp_path, "quickstart.yaml", "-i", "path=nowhere", code=1)
+    assert result["error"]["step"] == "walk"
+    assert "nowhere" in result["error"]["message"]
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_review_without_a_key_says_what_to_set(tmp_path: Path, project: Path) -> None:
+    done = orch(tmp_path, "run", str(SPECS / "review.yaml"), "--store", "sqlite:///runs.db", "-i", f"path={project}")
+    assert done.returncode == 4
+    assert "ANTHROPIC_API_KEY" in done.stderr
+
+
+def test_fanout(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "fanout.yaml") == {
+        "lengths": [{"word": "alpha", "length": 5}, None, {"word": "gamma", "length": 5}],
+        "ok": 2,
+        "failed": ["boom"],
+        "longest": "alpha",
+    }
+
+
+def test_fanout_of_other_words(tmp_path: Path) -> None:
+    result = outputs(tmp_path, "fanout.yaml", "-i", 'words=["a", "ccc", "bb"]')
+    assert [one["length"] for one in result["lengths"]] == [1, 3, 2]
+    assert (result["ok"], result["failed"], result["longest"]) == (3, [], "ccc")
+
+
+def test_retry(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "retry.yaml") == {"attempt": 3}
+    assert (records(tmp_path, "started"), records(tmp_path, "failed")) == (3, 2)
+
+
+def test_retry_without_a_need(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "retry.yaml", "-i", "fails=0") == {"attempt": 1}
+    assert records(tmp_path, "started") == 1
+
+
+@pytest.mark.parametrize(
+    ("severity", "expected"),
+    [
+        ("low", {"action": "log", "page": "skipped", "said": "nobody was woken"}),
+        ("medium", {"action": "ticket", "page": "skipped", "said": "nobody was woken"}),
+        ("high", {"action": "page", "page": "done", "said": "waking the engineer on duty"}),
+    ],
+)
+def test_switch(tmp_path: Path, severity: str, expected: dict[str, str]) -> None:
+    assert outputs(tmp_path, "switch.yaml", "-i", f"severity={severity}") == expected
+
+
+def test_switch_refuses_another_value(tmp_path: Path) -> None:
+    done = orch(
+        tmp_path, "run", str(SPECS / "switch.yaml"), "--store", "sqlite:///runs.db", "-i", "severity=dire"
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "severity" in done.stderr
+
+
+def test_structured(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "structured.yaml") == {
+        "invoice": {"number": "4711", "amount": 99.5, "currency": "EUR", "due_days": 14},
+        "total": "99.5 EUR",
+    }
+
+
+class Weather(BaseHTTPRequestHandler):
+    """Answers one GET, after a 503 to the first, and keeps what is PUT."""
+
+    def do_GET(self) -> None:
+        self.server.seen.append(("GET", self.path, self.headers.get("Idempotency-Key"), None))
+        if len(self.server.seen) == 1:
+            return self.answer(503, {})
+        return self.answer(200, {"city": "köln", "celsius": 11.5, "station": "dropped"})
+
+    def do_PUT(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.seen.append(("PUT", self.path, self.headers.get("Idempotency-Key"), body))
+        puts = [seen for seen in self.server.seen if seen[0] == "PUT"]
+        return self.answer(503 if len(puts) == 1 else 201, {})
+
+    def answer(self, status: int, value: dict[str, Any]) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@contextmanager
+def weather() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Weather)
+    server.seen = []
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_http(tmp_path: Path) -> None:
+    with weather() as server:
+        base = f"http://127.0.0.1:{server.server_port}"
+        result = outputs(tmp_path, "http.yaml", "-i", f"base={base}", "-i", "put=true")
+        seen = server.seen
+    assert result == {"celsius": 11.5, "stored": 201}
+    assert [(verb, path) for verb, path, _, _ in seen] == [
+        ("GET", "/weather.json?city=k%C3%B6ln"),
+        ("GET", "/weather.json?city=k%C3%B6ln"),
+        ("PUT", "/readings/k%C3%B6ln"),
+        ("PUT", "/readings/k%C3%B6ln"),
+    ]
+    keys = [key for verb, _, key, _ in seen if verb == "PUT"]
+    assert keys[0]
+    assert [body for _, _, _, body in seen[2:]] == [{"celsius": 11.5}] * 2
+
+
+def test_http_with_no_server(tmp_path: Path) -> None:
+    result = outputs(tmp_path, "http.yaml", "-i", "base=http://127.0.0.1:1", code=1)
+    assert result["error"]["step"] == "get"
+
+
+def test_idempotent(tmp_path: Path) -> None:
+    result = outputs(tmp_path, "idempotent.yaml")
+    assert (tmp_path / ".orch-ledger").read_text() == f"{result['key']} 1350\n"
+    assert (result["cents"], result["lines"]) == (1350, 1)
+
+
+def test_idempotent_killed_in_its_effect(tmp_path: Path) -> None:
+    store = ("--store", "sqlite:///runs.db")
+    env = ENV | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    ledger = tmp_path / ".orch-ledger"
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "run", str(SPECS / "idempotent.yaml"), *store, "-i", "seconds=1"],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        wait = threading.Event()
+        for _ in range(500):
+            if ledger.exists() and ledger.read_text().endswith("\n"):
+                break
+            wait.wait(0.02)
+        process.kill()
+    done = orch(tmp_path, "resume", "@last", *store)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert ledger.read_text() == f"{result['key']} 1350\n" * 2
+    assert result["lines"] == 2
+
+
+def test_fallback(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "fallback.yaml") == {
+        "rate": 1.08,
+        "source": "cache (tool_error in fetch)",
+        "optional": "failed",
+    }
+    assert (tmp_path / ".orch-fallback.log").read_text() == "ended done\n"
+
+
+def test_fallback_under_strict(tmp_path: Path) -> None:
+    result = outputs(tmp_path, "fallback.yaml", "-i", "strict=true", code=1)
+    assert result["error"]["code"] == "stale_rate"
+    assert (tmp_path / ".orch-fallback.log").read_text() == "failed stale_rate\nended failed\n"
+
+
+def test_agent_tools(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "agent_tools.yaml") == {"said": "The notes are in order."}
+    assert (tmp_path / ".orch-notes" / "todo.md").read_text() == "- buy oat milk\n- call home\n"
+    assert (tmp_path / ".orch-notes" / "done.md").exists()
+
+
+def test_group(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "group.yaml") == {"letter": "Hello, WORLD!\n-- orch"}
+
+
+def test_every_spec_has_a_test_here() -> None:
+    """A file that is only validated would not be an example that works."""
+    text = Path(__file__).read_text()
+    assert [spec.name for spec in SPECS.glob("*.yaml") if f'"{spec.name}"' not in text] == []
+
+
+def test_the_fixture_for_http_is_what_its_head_serves() -> None:
+    assert json.loads((SPECS / "data" / "weather.json").read_text())["celsius"] == 11.5
+    assert shutil.which("bash"), "the scripts of these pipelines need bash"
