@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 class ModelError(Exception):
     """A model call that did not end well, in the classes that ``retry.on`` names.
 
-    ``code``: ``timeout rate_limit unavailable refusal invalid_reply context auth bad_request``; ``status`` the HTTP status;
-    ``retry_after`` seconds the other side asked for; ``sent`` False where it is proven that the request never arrived, so
-    that nothing was billed; ``usage`` what a broken reply reported as used, if it did.
+    ``code``: ``timeout rate_limit unavailable refusal invalid_reply context auth bad_request``; ``status`` the HTTP
+    status; ``retry_after`` seconds the other side asked for; ``sent`` False where it is proven that the request never
+    arrived, so that nothing was billed; ``usage`` what a broken reply reported as used, if it did.
     """
 
     def __init__(

@@ -1,0 +1,131 @@
+"""What model calls cost, in whole micro-dollars.
+
+A price that is not known is None, never zero. The table is dated: a file's own ``price:`` wins over it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.agents.messages import Usage
+
+# Source: the pricing page of the Claude API; checked against genai-prices 0.2.3 on this day.
+AS_OF = "2026-11-23"
+MILLION = 1_000_000
+# Tokens that the API adds by itself for tools, structured output and the frame of a conversation, generously.
+FRAME_TOKENS = 2_000
+# A whole megapixel image in the finest resolution costs fewer; a small file can hold a large image.
+IMAGE_TOKENS = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Micro-dollars per million tokens. Over ``long_over`` tokens of prompt, ``long`` holds for the whole call."""
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write_5m: int
+    cache_write_1h: int
+    long_over: int | None = None
+    long: Price | None = None
+
+
+def _price(input_: str, output: str, cache_read: str) -> Price:
+    """From dollars per million tokens. A cache write costs 1.25 (5 min) or 2 (1 h) times the input."""
+    base = _micros(Decimal(input_))
+    return Price(base, _micros(Decimal(output)), _micros(Decimal(cache_read)), -(-base * 5 // 4), base * 2)
+
+
+def _micros(dollars: Decimal) -> int:
+    return int((dollars * MILLION).to_integral_value(ROUND_CEILING))
+
+
+_TABLE: dict[str, Price] = {
+    "claude-fable-5-2": _price("8", "40", "0.2"),
+    "claude-mythos-5-2": _price("8", "40", "0.2"),
+    "claude-fable-5-1": _price("10", "50", "0.25"),
+    "claude-fable-5": _price("10", "50", "1"),
+    "claude-opus-5-5": _price("4", "20", "0.2"),
+    "claude-opus-5": _price("5", "25", "0.5"),
+    "claude-opus-4-8": _price("5", "25", "0.5"),
+    "claude-opus-4-7": _price("5", "25", "0.5"),
+    "claude-opus-4-6": _price("5", "25", "0.5"),
+    "claude-opus-4-5": _price("5", "25", "0.5"),
+    "claude-sonnet-5-5": _price("2", "10", "0.1"),
+    "claude-sonnet-5": _price("2", "10", "0.2"),
+    "claude-sonnet-4-6": _price("3", "15", "0.3"),
+    "claude-sonnet-4-5": _price("3", "15", "0.3"),
+    "claude-haiku-5-5": replace(_price("0.1", "0.5", "0.01"), long_over=100_000, long=_price("0.5", "2.5", "0.05")),
+    "claude-haiku-4-5": _price("1", "5", "0.1"),
+}
+_DATED = re.compile(r"-(\d{8}|latest)$")
+# Settings passed through that change what a call costs.
+_REPRICING = ("speed", "inference_geo", "service_tier")
+
+
+def price_of(
+    model: str, override: Mapping[str, Any] | None = None, *, params: Mapping[str, Any] | None = None
+) -> Price | None:
+    """The price of a model of the table, or of ``override`` (``{input, output, cache_read?, cache_write?}``, dollars
+    per million tokens). None where it is not known, as under ``params`` that change it.
+    """
+    if override is not None:
+        return _own_price(override)
+    if params and any(key in params for key in _REPRICING):
+        return None
+    return _TABLE.get(_DATED.sub("", model))
+
+
+def _own_price(given: Mapping[str, Any]) -> Price:
+    """A file's own price. A cache read that it leaves out costs as input, a cache write as much more as in the table."""
+    own = {key: _micros(Decimal(str(value))) for key, value in given.items() if value is not None}
+    base, write = own["input"], own.get("cache_write")
+    return Price(
+        input=base,
+        output=own["output"],
+        cache_read=own.get("cache_read", base),
+        cache_write_5m=-(-base * 5 // 4) if write is None else write,
+        cache_write_1h=base * 2 if write is None else write,
+    )
+
+
+def cost(price: Price, usage: Usage) -> int:
+    """Micro-dollars of a call, rounded up."""
+    prompt = usage.input + usage.cache_read + usage.cache_write_5m + usage.cache_write_1h
+    rate = _rate(price, prompt)
+    total = (
+        usage.input * rate.input
+        + usage.output * rate.output
+        + usage.cache_read * rate.cache_read
+        + usage.cache_write_5m * rate.cache_write_5m
+        + usage.cache_write_1h * rate.cache_write_1h
+    )
+    return -(-total // MILLION)
+
+
+def most_input(request_bytes: int, *, images: int = 0) -> int:
+    """Tokens that a request of this size can count at most: a token of text is at least a byte."""
+    return request_bytes + FRAME_TOKENS + images * IMAGE_TOKENS
+
+
+def worst_case(request_bytes: int, max_tokens: int, price: Price, *, ttl: str | None = "1h", images: int = 0) -> int:
+    """Micro-dollars that a call can cost at most. ``ttl`` is how long its prompt is cached: ``5m``, ``1h`` or None."""
+    prompt = most_input(request_bytes, images=images)
+    rate = _rate(price, prompt)
+    dearest = max(rate.input, rate.cache_read)
+    if ttl == "5m":
+        dearest = max(dearest, rate.cache_write_5m)
+    elif ttl is not None:
+        dearest = max(dearest, rate.cache_write_5m, rate.cache_write_1h)
+    return -(-(prompt * dearest + max_tokens * rate.output) // MILLION)
+
+
+def _rate(price: Price, prompt: int) -> Price:
+    return price.long if price.long and price.long_over is not None and prompt > price.long_over else price
