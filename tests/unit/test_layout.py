@@ -24,7 +24,7 @@ HEAVY = ("anthropic", "openai", "mcp", "httpx2", "asyncpg", "aiomysql", "rich.li
 
 @cache
 def imports(module: Path) -> tuple[tuple[str, bool], ...]:
-    """What a module imports outside ``if TYPE_CHECKING``: each name, and whether at its own import (not in a function)."""
+    """What a module imports outside ``if TYPE_CHECKING``: each name, and whether at its own import."""
 
     def visit(node: ast.AST, top: bool) -> Iterator[tuple[str, bool]]:
         match node:
