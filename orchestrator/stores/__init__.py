@@ -1,0 +1,48 @@
+"""Databases of runs, behind the ``Store`` protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from orchestrator.journal.errors import StoreNotAvailable
+from orchestrator.stores.urls import MemoryUrl, ServerUrl, SqliteUrl, parse_url
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.clock import Clock
+    from orchestrator.journal.store import Store
+
+__all__ = ["StoreSettings", "open_store", "parse_url"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """``busy_timeout``: seconds for which another program may hold the database's lock; ``base`` of relative paths."""
+
+    table_prefix: str = ""
+    busy_timeout: float = 30.0
+    base: Path | None = None
+
+
+def open_store(url: str, *, settings: StoreSettings = StoreSettings(), clock: Clock | None = None) -> Store:
+    """The store of a URL, not opened yet: ``await store.open()``. Raises ``BadStoreUrl``, ``StoreNotAvailable``."""
+    match parse_url(url, base=settings.base):
+        case MemoryUrl():
+            from orchestrator.stores.memory import MemoryStore
+
+            return MemoryStore(clock=clock)
+        case SqliteUrl() as place:
+            from orchestrator.stores.sqlite import SqliteStore
+
+            return SqliteStore(
+                place,
+                clock=clock,
+                table_prefix=settings.table_prefix,
+                busy_timeout=settings.busy_timeout if place.timeout is None else place.timeout,
+            )
+        case ServerUrl() as server:
+            raise StoreNotAvailable(server.shown, backend=server.backend)
+        case never:
+            assert_never(never)

@@ -1,0 +1,212 @@
+"""One SQLite connection: how it is opened, how its transactions begin and end, and what its errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from orchestrator.journal import points as crash
+from orchestrator.journal.errors import (
+    NoDatabase,
+    NotADatabase,
+    SchemaIncomplete,
+    StoreDamaged,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreLocked,
+    StoreNotWritable,
+    StoreUnavailable,
+    Unknown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from orchestrator.stores.urls import SqliteUrl
+
+OLDEST = (3, 38, 0)
+_PRIMARY = 0xFF
+_WAL_TRIES_APART = 0.01
+
+
+class Connection:
+    """A connection that opens when it is first needed, and again after it was thrown away.
+
+    Errors of the database leave ``execute`` as they are where a caller has to tell them apart (constraints, values), and as
+    a ``StoreError`` where they mean that the store cannot be used.
+    """
+
+    def __init__(self, url: SqliteUrl, *, busy_timeout: float, writes: bool) -> None:
+        self._url = url
+        self._busy_timeout = busy_timeout
+        self._writes = writes and not url.read_only
+        self._raw: sqlite3.Connection | None = None
+
+    @property
+    def shown(self) -> str:
+        """What to call the store in messages."""
+        return self._url.shown
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The connection of the standard library, opened again where it was thrown away."""
+        if self._raw is None:
+            self.open(create=False)
+        assert self._raw is not None
+        return self._raw
+
+    @property
+    def in_transaction(self) -> bool:
+        """True while a transaction is open."""
+        return self._raw is not None and self._raw.in_transaction
+
+    def open(self, *, create: bool) -> None:
+        """Connect. With ``create`` the folder and the file are made where they are missing."""
+        if self._raw is not None:
+            return
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise StoreFailed(self._url.shown, reason=f"SQLite {sqlite3.sqlite_version} is too old (3.38 is needed)")
+        create = create and self._writes and self._url.mode == "rwc"
+        path = self._url.path
+        try:
+            if create:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            elif not path.exists():
+                raise NoDatabase(self._url.shown)
+        except OSError as error:
+            raise StoreNotWritable(self._url.shown, reason=error.strerror or str(error)) from error
+        mode = "ro" if self._url.read_only else "rwc" if create else "rw"
+        try:
+            raw = sqlite3.connect(
+                f"file:{quote(str(path))}?mode={mode}",
+                uri=True,
+                timeout=self._busy_timeout,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+            )
+        except sqlite3.Error as error:
+            raise self._meaning(error) from error
+        try:
+            self._configure(raw)
+        except sqlite3.Error as error:
+            raw.close()
+            raise self._meaning(error) from error
+        self._raw = raw
+
+    def _configure(self, raw: sqlite3.Connection) -> None:
+        if self._writes:
+            # Before WAL: afterwards it is silently ignored.
+            raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            self._enter_wal(raw)
+            raw.execute("PRAGMA synchronous = FULL")
+        else:
+            raw.execute("PRAGMA query_only = ON")
+            raw.execute("PRAGMA schema_version").fetchone()
+
+    def _enter_wal(self, raw: sqlite3.Connection) -> None:
+        """Change to WAL, which asks for the lock at once and does not wait for it by itself."""
+        deadline = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                raw.execute("PRAGMA journal_mode = WAL").fetchone()
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & _PRIMARY in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL)
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(_WAL_TRIES_APART)
+            else:
+                return
+
+    def close(self) -> None:
+        """Close, rolling back what is open. Safe to call twice."""
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            raw.close()
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """One statement."""
+        try:
+            return self.raw.execute(statement, values)
+        except (sqlite3.OperationalError, sqlite3.InternalError) as error:
+            raise self._meaning(error) from error
+        except sqlite3.DatabaseError as error:
+            # Its subclasses tell of values; the class itself of the file.
+            if type(error) is sqlite3.DatabaseError:
+                raise self._meaning(error) from error
+            raise
+
+    @contextmanager
+    def transaction(self, *, points: bool = False) -> Iterator[None]:
+        """BEGIN IMMEDIATE to COMMIT; whatever is raised in between rolls back. ``points`` are for the crash suite.
+
+        Raises ``Unknown`` where the end of COMMIT is not known.
+        """
+        at = crash.at if points else _nowhere
+        at("before_begin")
+        self.execute("BEGIN IMMEDIATE")
+        at("after_begin")
+        try:
+            yield
+        except BaseException as error:
+            self._roll_back(error)
+            raise
+        at("before_commit")
+        try:
+            self.raw.execute("COMMIT")
+        except sqlite3.Error as error:
+            unknown = error.sqlite_errorcode & _PRIMARY == sqlite3.SQLITE_IOERR
+            self._roll_back(error)
+            if unknown:
+                self.close()
+                raise Unknown(self._url.shown) from error
+            raise self._meaning(error) from error
+        at("after_commit")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All reads inside see the same state."""
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._roll_back(None)
+
+    def _roll_back(self, cause: BaseException | None) -> None:
+        """Roll back; a connection that cannot is thrown away, and the cause stays what it was."""
+        try:
+            if self.in_transaction:
+                self.raw.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            if cause is not None:
+                cause.add_note(f"and the rollback failed: {error}")
+            self.close()
+
+    def _meaning(self, error: sqlite3.Error) -> StoreError:
+        """What an error of the database means for its user."""
+        shown, reason = self._url.shown, str(error)
+        match getattr(error, "sqlite_errorcode", 0) & _PRIMARY:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return StoreLocked(shown, seconds=self._busy_timeout)
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_AUTH:
+                return StoreNotWritable(shown, reason=reason)
+            case sqlite3.SQLITE_FULL:
+                return StoreFull(shown)
+            case sqlite3.SQLITE_NOTADB:
+                return NotADatabase(shown)
+            case sqlite3.SQLITE_CORRUPT:
+                return StoreDamaged(shown, reason=reason)
+            case sqlite3.SQLITE_PROTOCOL | sqlite3.SQLITE_NOMEM | sqlite3.SQLITE_INTERRUPT:
+                return StoreUnavailable(shown, reason=reason)
+            case sqlite3.SQLITE_ERROR if reason.startswith(("no such table: ", "no such column: ")):
+                return SchemaIncomplete(shown, missing=[reason.removeprefix("no such ").replace(": ", " ")])
+            case _:
+                return StoreFailed(shown, reason=reason)
+
+
+def _nowhere(name: str) -> None:
+    """Not a point."""

@@ -1,0 +1,66 @@
+"""A thread with a queue: where a connection lives that only one thread may use at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Lane:
+    """Runs one piece of work after another, each to its end, in a thread of its own.
+
+    A caller that is cancelled stops waiting; its work is done all the same, so that no transaction is ever interrupted.
+    The thread is a daemon: a process that ends without closing its store does not hang.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._queue: SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]] | None] = (
+            SimpleQueue()
+        )
+        self._thread = Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns or raises, in the lane's thread: one hop there, one back."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put((loop, future, work))
+        return await future
+
+    def close(self) -> None:
+        """End the thread after all that was called."""
+        self._queue.put(None)
+
+    def _serve(self) -> None:
+        while (item := self._queue.get()) is not None:
+            loop, future, work = item
+            try:
+                result = work()
+            except BaseException as error:  # noqa: BLE001 - it belongs to the caller, whatever it is
+                _post(loop, _fail, future, error)
+            else:
+                _post(loop, _finish, future, result)
+            del item, future, work
+
+
+def _post(loop: asyncio.AbstractEventLoop, how: Callable[..., None], future: asyncio.Future[Any], what: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(how, future, what)
+
+
+def _finish(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,258 @@
+"""Runs in this process's memory: for trying things out, for tests, and as the model of what a store does."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.clock import SystemClock
+from orchestrator.journal.errors import BadData, Conflict, Damaged, NoSuchRun, RunEnded, UnknownBlob, UnknownDriver
+from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
+from orchestrator.journal.store import NO_PROGRESS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
+from orchestrator.stores.claims import plan_claim
+from orchestrator.stores.rows import advanced, created
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.clock import Clock
+    from orchestrator.journal.store import Batch
+
+
+class MemoryStore:
+    """A ``Store`` of dictionaries. A transaction is a piece of code without an await."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._runs: dict[str, RunRow] = {}
+        self._journal: dict[str, list[Row]] = {}
+        self._inbox: dict[tuple[str, str], InboxRow] = {}
+        self._blobs: dict[str, list[bytes]] = {}
+        self._owners: dict[str, Owner] = {}
+
+    @property
+    def name(self) -> str:
+        return "memory:"
+
+    async def open(self, *, create: bool = True) -> None:
+        """There is nothing to open."""
+
+    async def aclose(self) -> None:
+        """There is nothing to close: what was written stays until the object goes."""
+
+    async def migrate(self) -> list[int]:
+        return []
+
+    async def check(self) -> list[str]:
+        return []
+
+    def ddl(self) -> str:
+        return ""
+
+    # --- blobs ---
+
+    async def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
+        return [self._put_blob(content) for content in contents]
+
+    def _put_blob(self, content: bytes) -> str:
+        parts = list(pack_blob(content))
+        self._blobs[parts[0].hash] = [part.body for part in parts]
+        return parts[0].hash
+
+    async def get_blob(self, name: str) -> bytes:
+        return self._get_blob(name)
+
+    def _get_blob(self, name: str) -> bytes:
+        if name not in self._blobs:
+            raise UnknownBlob(name)
+        return unpack_blob(name, self._blobs[name])
+
+    async def touch(self, names: Sequence[str]) -> None:
+        """Nothing is ever collected here."""
+
+    # --- commits ---
+
+    async def commit(self, batch: Batch) -> None:
+        await asyncio.sleep(0)  # as a database would: or a chain of commits starves every other task
+        self._check(batch)
+        self._apply(batch)
+
+    def _check(self, batch: Batch) -> None:
+        """Raise what a database would, before anything is changed."""
+        for piece in batch:
+            run = self._runs.get(piece.run_id)
+            if piece.create is not None:
+                if run is not None:
+                    raise Conflict(piece.run_id)
+            elif run is None or (run.head, run.epoch) != (piece.base_head, piece.epoch):
+                raise Conflict(piece.run_id)
+            for request_id, _ in piece.consumed:
+                row = self._inbox.get((piece.run_id, request_id))
+                if row is None or row.consumed_seq is not None:
+                    raise BadData(piece.run_id, problem=f"nothing waits under the request id {request_id!r}")
+
+    def _apply(self, batch: Batch) -> None:
+        for piece in batch:
+            for content in piece.blobs:
+                self._put_blob(content)
+            if piece.create is not None:
+                self._runs[piece.run_id] = RunRow(**created(piece.create, piece))
+            else:
+                self._runs[piece.run_id] = replace(self._runs[piece.run_id], **advanced(piece))
+            self._journal.setdefault(piece.run_id, []).extend(piece.rows)
+            for request_id, seq in piece.consumed:
+                key = (piece.run_id, request_id)
+                self._inbox[key] = replace(self._inbox[key], consumed_seq=seq)
+        for piece in batch:
+            for row in piece.inbox:
+                run = self._runs.get(row.run_id)
+                if run is not None and not run.ended:
+                    self._inbox.setdefault((row.run_id, row.request_id), row)
+                    self._wake(run)
+
+    def _wake(self, run: RunRow) -> None:
+        self._runs[run.run_id] = replace(run, wake_at=self._clock.now())
+
+    async def settle(self, firsts: Sequence[tuple[str, int]]) -> dict[str, str | None]:
+        out: dict[str, str | None] = {}
+        for run_id, seq in firsts:
+            rows = self._journal.get(run_id, [])
+            out[run_id] = rows[seq - 1].nonce if 0 < seq <= len(rows) else None
+        return out
+
+    async def park(self, piece: Slice) -> bool:
+        await asyncio.sleep(0)
+        self._check((piece,))
+        if self._pending(piece.run_id):
+            return False
+        self._apply((piece,))
+        return True
+
+    # --- drivers and claims ---
+
+    async def register_driver(self, driver: Driver, lease_seconds: float) -> None:
+        now = self._clock.now()
+        self._owners[driver.owner] = Owner(
+            driver=driver, lease_until=now + int(lease_seconds * 1_000_000), renewed_at=now
+        )
+
+    async def renew(self, owner: str, lease_seconds: float) -> None:
+        if owner not in self._owners:
+            raise UnknownDriver(owner)
+        await self.register_driver(self._owners[owner].driver, lease_seconds)
+
+    async def release(self, owner: str) -> None:
+        self._owners.pop(owner, None)
+        for run in list(self._runs.values()):
+            if run.owner == owner:
+                self._runs[run.run_id] = replace(run, owner=None)
+
+    async def owner(self, owner: str) -> Owner | None:
+        return self._owners.get(owner)
+
+    async def claim(self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False) -> Claimed:
+        if owner not in self._owners:
+            raise UnknownDriver(owner)
+        run = self._run(run_id)
+        held_by = self._owners.get(run.owner) if run.owner is not None else None
+        me, now = self._owners[owner].driver, self._clock.now()
+        plan = plan_claim(run, me, held_by, now, force=force, explicit=explicit)
+        self._runs[run_id] = replace(self._runs[run_id], **plan.changes)
+        self._journal[run_id].append(plan.row)
+        if plan.refused is not None:
+            raise plan.refused
+        return Claimed(
+            run_id=run_id,
+            epoch=plan.row.epoch,
+            head=plan.row.seq,
+            head_sum=plan.row.sum,
+            run=self._run(run_id),
+            previous=held_by,
+        )
+
+    # --- reading ---
+
+    async def load(self, run_id: str, *, from_seq: int = 1, verify: bool = True) -> list[Record]:
+        self._run(run_id)
+        rows = self._journal[run_id]
+        if from_seq > len(rows) + 1:
+            raise Damaged(run_id, seq=from_seq - 1, problem="the row is missing")
+        prev = rows[from_seq - 2].sum if from_seq > 1 else GENESIS
+        return decode_all(run_id, rows[from_seq - 1 :], self._get_blob, prev=prev, verify=verify)
+
+    async def rows(self, run_id: str, *, from_seq: int = 1) -> list[Row]:
+        self._run(run_id)
+        return self._journal[run_id][from_seq - 1 :]
+
+    async def get_run(self, run_id: str) -> RunRow:
+        return self._run(run_id)
+
+    def _run(self, run_id: str) -> RunRow:
+        run = self._runs.get(run_id)
+        if run is None:
+            raise NoSuchRun(run_id)
+        return replace(run, stalled=run.status == "running" and self._lapsed(run))
+
+    def _lapsed(self, run: RunRow) -> bool:
+        held_by = None if run.owner is None else self._owners.get(run.owner)
+        return held_by is None or held_by.lease_until <= self._clock.now()
+
+    def _newest(self) -> list[RunRow]:
+        found = [self._run(run_id) for run_id in self._runs]
+        return sorted(found, key=lambda run: (run.created_at, run.run_id), reverse=True)
+
+    async def find_runs(self, prefix: str, *, limit: int = 10) -> list[RunRow]:
+        return [run for run in self._newest() if run.run_id.startswith(prefix)][:limit]
+
+    async def list_runs(self, chosen: RunFilter = RunFilter()) -> list[RunRow]:
+        return [run for run in self._newest() if _matches(run, chosen)][: max(chosen.limit, 0)]
+
+    async def due(self, *, limit: int = 100) -> list[str]:
+        return [run.run_id for run in reversed(self._newest()) if self._is_due(run)][:limit]
+
+    def _is_due(self, run: RunRow) -> bool:
+        now = self._clock.now()
+        match run.status:
+            case "queued":
+                return run.wake_at is None or run.wake_at <= now
+            case "waiting" | "paused":
+                return run.wake_at is not None and run.wake_at <= now and run.reason != NO_PROGRESS
+            case "running":
+                return self._lapsed(run)
+            case _:
+                return False
+
+    # --- inbox ---
+
+    async def send(self, row: InboxRow) -> InboxRow:
+        run = self._run(row.run_id)
+        if run.ended:
+            raise RunEnded(row.run_id, status=run.status)
+        winner = self._inbox.setdefault((row.run_id, row.request_id), row)
+        if winner.consumed_seq is None:
+            self._wake(self._runs[row.run_id])
+        return winner
+
+    async def pending(self, run_id: str) -> list[InboxRow]:
+        return self._pending(run_id)
+
+    def _pending(self, run_id: str) -> list[InboxRow]:
+        found = [row for row in self._inbox.values() if row.run_id == run_id and row.consumed_seq is None]
+        return sorted(found, key=lambda row: (row.at, row.request_id))
+
+    async def pending_for(self, owner: str) -> list[InboxRow]:
+        found = [
+            row for row in self._inbox.values() if row.consumed_seq is None and self._runs[row.run_id].owner == owner
+        ]
+        return sorted(found, key=lambda row: (row.at, row.request_id))
+
+
+def _matches(run: RunRow, chosen: RunFilter) -> bool:
+    return (
+        (not chosen.status or run.status in chosen.status)
+        and chosen.name in (None, run.name)
+        and (chosen.since is None or run.created_at >= chosen.since)
+        and chosen.parent_id in (None, run.parent_id)
+        and chosen.labels.items() <= run.labels.items()
+    )

@@ -1,0 +1,104 @@
+"""The tables of an SQL store: made, checked and brought up to date."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from orchestrator.journal.errors import SchemaIncomplete, SchemaNewer, SchemaOlder
+from orchestrator.stores.migrations import LATEST, all_migrations
+from orchestrator.stores.statements import TABLES
+
+if TYPE_CHECKING:
+    from orchestrator.stores.connection import Connection
+    from orchestrator.stores.statements import Statements
+
+_TABLE = re.compile(r"CREATE TABLE (\w+) \((.*)\)", re.DOTALL)
+
+
+def provision(db: Connection, sql: Statements, now: int, *, upgrade: bool = False) -> list[int]:
+    """Make the tables where there are none; with ``upgrade`` apply what is missing, too. The versions applied.
+
+    Looks again under the write lock, so that any number of processes may do it at once.
+    """
+    if version(db, sql) >= (LATEST if upgrade else 1):
+        return []
+    with db.transaction():
+        found = version(db, sql)
+        if found and not upgrade:
+            return []
+        if not found and (there := tables(db, sql)):
+            raise SchemaIncomplete(
+                db.shown, missing=[f"table {sql.prefix}{name}" for name in TABLES if name not in there]
+            )
+        missing = all_migrations()[found:]
+        for migration in missing:
+            for statement in sql.render(migration.template):
+                db.execute(statement)
+            db.execute(sql.insert_version, (migration.version, migration.checksum, now))
+        return [migration.version for migration in missing]
+
+
+def version(db: Connection, sql: Statements) -> int:
+    """The version of the tables; 0 where there are none."""
+    if "schema_version" not in tables(db, sql):
+        return 0
+    return max((number for number, _ in db.execute(sql.versions)), default=0)
+
+
+def tables(db: Connection, sql: Statements) -> set[str]:
+    """Those of our tables that are there, without their prefix."""
+    found = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return {name for name in TABLES if sql.prefix + name in found}
+
+
+def require(db: Connection, sql: Statements) -> None:
+    """Raise unless the tables are all there, in the version that this program knows."""
+    there = tables(db, sql)
+    missing = [f"table {sql.prefix}{name}" for name in TABLES if name not in there]
+    if missing:
+        raise SchemaIncomplete(db.shown, missing=missing)
+    found = version(db, sql)
+    if found > LATEST:
+        raise SchemaNewer(db.shown, found=found, known=LATEST)
+    if found < LATEST:
+        raise SchemaOlder(db.shown, found=found, known=LATEST)
+
+
+def problems(db: Connection, sql: Statements) -> list[str]:
+    """What is wrong with the database, one sentence each."""
+    out: list[str] = []
+    checksums = {migration.version: migration.checksum for migration in all_migrations()}
+    for number, checksum in db.execute(sql.versions).fetchall():
+        if checksums.get(number) != checksum:
+            out.append(f"schema version {number} was made by other statements than this program's")
+    for name, columns in expected_columns(sql).items():
+        found = {column for _, column, *_ in db.execute(f"PRAGMA table_info({name})")}
+        out += [f"table {name} lacks the column {column}" for column in columns if column not in found]
+    for (line,) in db.execute("PRAGMA integrity_check(20)").fetchall():
+        if line != "ok":
+            out.append(f"SQLite's integrity check: {line}")
+    if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        out.append("journal_mode is not WAL")
+    return out
+
+
+def expected_columns(sql: Statements) -> dict[str, list[str]]:
+    """The columns that each table must have, by its full name."""
+    out: dict[str, list[str]] = {}
+    for migration in all_migrations():
+        for statement in sql.render(migration.template):
+            if found := _TABLE.match(statement):
+                lines = [line.strip() for line in found[2].splitlines() if line.strip()]
+                out[found[1]] = [line.split()[0].strip('"') for line in lines if not line.startswith("PRIMARY")]
+    return out
+
+
+def ddl(sql: Statements) -> str:
+    """All statements that make the tables, and note their versions."""
+    out: list[str] = []
+    for migration in all_migrations():
+        out += [f"{statement};" for statement in sql.render(migration.template)]
+        noted = sql.insert_version.replace("?, ?, ?", f"{migration.version}, '{migration.checksum}', 0")
+        out.append(f"{noted};")
+    return "\n".join(out) + "\n"

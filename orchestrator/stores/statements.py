@@ -1,0 +1,155 @@
+"""Every statement, written once. A dialect says in which words a database differs; parameters are ``?`` here.
+
+Rows are locked by their UPDATE or by ``FOR UPDATE``; where a database has no row locks, its transaction holds them all.
+Nothing here ignores a conflict, and nothing merges into a row of ``journal``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from orchestrator.journal.errors import BadTablePrefix
+from orchestrator.journal.records import Row
+from orchestrator.journal.store import ENDED, NO_PROGRESS, RUN_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TABLES = ("runs", "journal", "blobs", "inbox", "drivers", "schema_version")
+INBOX_COLUMNS = ("run_id", "request_id", "kind", "path", "body", '"by"', "at", "consumed_seq")
+DRIVER_COLUMNS = ("owner", "host", "boot_id", "pid_ns", "pid", "started", "lease_until", "renewed_at")
+_PREFIX_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """In which words a database differs. ``max_parameters`` of one statement; ``for_update`` locks the rows of a SELECT."""
+
+    name: str
+    types: Mapping[str, str]
+    for_update: str
+    max_parameters: int
+
+
+SQLITE = Dialect(
+    name="sqlite",
+    types={"id": "TEXT", "text": "TEXT", "int": "INTEGER", "bytes": "BLOB", "clustered": "WITHOUT ROWID"},
+    for_update="",
+    max_parameters=32766,  # SQLite 3.32 and later
+)
+
+
+def checked_prefix(prefix: str) -> str:
+    """``prefix`` where it is empty or a table prefix. Raises ``BadTablePrefix``."""
+    fits = len(prefix) <= 31 and set(prefix) <= _PREFIX_LETTERS and (not prefix or prefix[0].isalpha())
+    if not fits:
+        raise BadTablePrefix(prefix)
+    return prefix
+
+
+class Statements:
+    """The statements of one dialect over tables with one prefix."""
+
+    def __init__(self, dialect: Dialect, prefix: str = "") -> None:
+        self.dialect = dialect
+        self.prefix = checked_prefix(prefix)
+        text = self._text
+        run = ", ".join(f"r.{name}" for name in RUN_COLUMNS)
+        inbox = ", ".join(INBOX_COLUMNS)
+        runs = f"SELECT {run}, d.lease_until FROM {{p}}runs r LEFT JOIN {{p}}drivers d ON d.owner = r.owner "
+        ended = ", ".join(f"'{status}'" for status in sorted(ENDED))
+
+        self.insert_run = text(
+            f"INSERT INTO {{p}}runs ({', '.join(RUN_COLUMNS)}) VALUES ({', '.join('?' * len(RUN_COLUMNS))})"
+        )
+        self.run = text(runs + "WHERE r.run_id = ?")
+        self.lock_run = text(runs + "WHERE r.run_id = ? {for_update}")
+        self.find_runs = text(
+            runs + "WHERE r.run_id >= ? AND r.run_id < ? ORDER BY r.created_at DESC, r.run_id DESC LIMIT ?"
+        )
+        self._list_runs = text(runs)
+        self.due = text(
+            "SELECT r.run_id FROM {p}runs r LEFT JOIN {p}drivers d ON d.owner = r.owner WHERE "
+            "(r.status = 'queued' AND (r.wake_at IS NULL OR r.wake_at <= ?)) OR "
+            f"(r.status IN ('waiting', 'paused') AND r.wake_at <= ? AND COALESCE(r.reason, '') <> '{NO_PROGRESS}') OR "
+            "(r.status = 'running' AND (d.owner IS NULL OR d.lease_until <= ?)) "
+            "ORDER BY r.created_at, r.run_id LIMIT ?"
+        )
+        self.wake = text(f"UPDATE {{p}}runs SET wake_at = ? WHERE run_id = ? AND status NOT IN ({ended})")
+        self.disown = text("UPDATE {p}runs SET owner = NULL WHERE owner = ?")
+
+        self.journal = text(f"SELECT {_quoted(Row)} FROM {{p}}journal WHERE run_id = ? AND seq >= ? ORDER BY seq")
+        self.sum_at = text("SELECT sum FROM {p}journal WHERE run_id = ? AND seq = ?")
+
+        self.touch_blob = text("UPDATE {p}blobs SET touched_at = ? WHERE hash = ?")
+        self.insert_blob = text("INSERT INTO {p}blobs (hash, part, size, body, touched_at) VALUES (?, ?, ?, ?, ?)")
+        self.blob = text("SELECT body FROM {p}blobs WHERE hash = ? ORDER BY part")
+
+        self.insert_inbox = text(f"INSERT INTO {{p}}inbox ({inbox}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+        self.inbox_row = text(f"SELECT {inbox} FROM {{p}}inbox WHERE run_id = ? AND request_id = ?")
+        self.pending = text(
+            f"SELECT {inbox} FROM {{p}}inbox WHERE run_id = ? AND consumed_seq IS NULL ORDER BY at, request_id"
+        )
+        self.pending_for = text(
+            f"SELECT {', '.join(f'i.{name}' for name in INBOX_COLUMNS)} FROM {{p}}runs r "
+            "JOIN {p}inbox i ON i.run_id = r.run_id WHERE r.owner = ? AND i.consumed_seq IS NULL ORDER BY i.at, i.request_id"
+        )
+        self.consume = text(
+            "UPDATE {p}inbox SET consumed_seq = ? WHERE run_id = ? AND request_id = ? AND consumed_seq IS NULL"
+        )
+
+        self.driver = text(f"SELECT {', '.join(DRIVER_COLUMNS)} FROM {{p}}drivers WHERE owner = ?")
+        self.insert_driver = text(
+            f"INSERT INTO {{p}}drivers ({', '.join(DRIVER_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        )
+        self.renew = text("UPDATE {p}drivers SET lease_until = ?, renewed_at = ? WHERE owner = ?")
+        self.delete_driver = text("DELETE FROM {p}drivers WHERE owner = ?")
+
+        self.versions = text("SELECT version, checksum FROM {p}schema_version ORDER BY version")
+        self.insert_version = text("INSERT INTO {p}schema_version (version, checksum, at) VALUES (?, ?, ?)")
+
+        self.advance = lru_cache(256)(self._advance)
+        self.insert_rows = lru_cache(64)(self._insert_rows)
+
+    def _text(self, template: str) -> str:
+        return template.replace("{p}", self.prefix).replace("{for_update}", self.dialect.for_update).rstrip()
+
+    def _advance(self, columns: tuple[str, ...]) -> str:
+        """Sets columns of a run's row, where head and epoch are as expected: the fence. Last parameters: run, head, epoch."""
+        settings = ", ".join(f"{name} = ?" for name in columns)
+        return self._text(f"UPDATE {{p}}runs SET {settings} WHERE run_id = ? AND head = ? AND epoch = ?")
+
+    def _insert_rows(self, count: int) -> str:
+        """Inserts ``count`` rows of the journal."""
+        values = f"({', '.join('?' * len(Row._fields))})"
+        return self._text(f"INSERT INTO {{p}}journal ({_quoted(Row)}) VALUES {', '.join([values] * count)}")
+
+    @property
+    def max_rows(self) -> int:
+        """How many rows of the journal one statement takes."""
+        return self.dialect.max_parameters // len(Row._fields)
+
+    def settle(self, count: int) -> str:
+        """Run and nonce of the rows with these ``count`` pairs of run and seq."""
+        pairs = " OR ".join(["(run_id = ? AND seq = ?)"] * count)
+        return self._text(f"SELECT run_id, nonce FROM {{p}}journal WHERE {pairs}")
+
+    def list_runs(self, conditions: Sequence[str]) -> str:
+        """Runs, newest first, that meet all conditions (column, operator and ``?``, from this package only)."""
+        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        return f"{self._list_runs} {where}ORDER BY r.created_at DESC, r.run_id DESC"
+
+    def render(self, template: str) -> list[str]:
+        """The statements of a migration: prefix and types filled in, comments left out."""
+        lines = [line for line in template.splitlines() if not line.lstrip().startswith("--")]
+        text = "\n".join(lines).replace("{prefix}", self.prefix)
+        for name, word in self.dialect.types.items():
+            text = text.replace(f"{{{name}}}", word)
+        return [part.strip() for part in text.split(";") if part.strip()]
+
+
+def _quoted(row: type[Row]) -> str:
+    """The columns of ``journal``; ``blob`` is a reserved word of some databases."""
+    return ", ".join('"blob"' if name == "blob" else name for name in row._fields)
