@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator.spec.fields import (
     BY_SHAPE,
@@ -29,6 +29,7 @@ from orchestrator.spec.fields import (
     Text,
     ToolName,
     Type,
+    refuse,
 )
 
 
@@ -80,6 +81,12 @@ class ScriptedReply(Model):
     stop: Text | None = None
     error: Text | None = None
 
+    @model_validator(mode="after")
+    def _one_answer(self) -> Self:
+        if "output" in self.model_fields_set and (self.text is not None or self.calls is not None):
+            raise refuse("E127", "`output` is the whole reply: neither `text` nor `calls` go with it", "output")
+        return self
+
 
 class ModelEntry(Model):
     """A model: whose it is, which one, and how it is called."""
@@ -106,6 +113,24 @@ class ModelEntry(Model):
     """Rules of a scripted model."""
     fallback: Annotated[list[Name], Field(min_length=1)] | None = None
     """Models in order: the next one when one is unavailable."""
+
+    @model_validator(mode="after")
+    def _of_provider(self) -> Self:
+        provider = self.provider
+        if provider is None and self.fallback is None:
+            raise refuse("E105", "`provider` is missing")
+        if provider in ("anthropic", "openai") and self.model is None:
+            raise refuse("E105", f"`model` is missing: provider `{provider}` needs its name")
+        if provider == "scripted" and self.replies is None:
+            raise refuse("E105", "`replies` is missing: provider `scripted` answers from them")
+        for name, owner in (("replies", "scripted"), ("api", "openai")):
+            if name in self.model_fields_set and provider != owner:
+                raise refuse("E127", f"`{name}` goes with `provider: {owner}`", name)
+        if provider == "fallback" and self.fallback is None:
+            raise refuse("E105", "`fallback` is missing: the models in order")
+        if self.fallback is not None and provider not in (None, "fallback"):
+            raise refuse("E127", f"`fallback` does not go with `provider: {provider}`", "fallback")
+        return self
 
 
 Thinking: TypeAlias = Annotated[

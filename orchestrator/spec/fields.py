@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, cast
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,10 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -44,6 +48,17 @@ MAX_NAME: Final = 128
 OPENING: Final = "${{"
 
 
+def _forbid_nulls(schema: dict[str, Any]) -> None:
+    while schema["type"] != "model-fields":
+        if "schema" not in schema:
+            return
+        schema = schema["schema"]
+    for entry in schema["fields"].values():
+        default = entry["schema"]
+        if default["type"] == "default" and default["schema"]["type"] == "nullable":
+            default["schema"] = default["schema"]["schema"]
+
+
 class Model(BaseModel):
     """A frozen mapping of the file, closed, whose ``at`` is its path in the file's data.
 
@@ -59,6 +74,13 @@ class Model(BaseModel):
     )
     _at: Path = PrivateAttr(default=())
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """A field that may be left out may not be null: an empty field is a mistake, and not a field left out."""
+        schema = handler(source)
+        _forbid_nulls(cast("dict[str, Any]", schema))
+        return schema
+
     @property
     def at(self) -> Path:
         """Where this mapping stands in the data: ``loaded.mark(model.at + ("field",))`` is the place of a field."""
@@ -67,6 +89,30 @@ class Model(BaseModel):
     def place(self, path: Path) -> None:
         """Say where the mapping stands. For ``spec/shape.py``, once."""
         self._at = path
+
+
+def refuse(code: str, message: str, field: str | None = None) -> PydanticCustomError:
+    """A problem of a mapping as a whole, that stands at one of its fields."""
+    return PydanticCustomError(cast("Any", code), "{message}", {"message": message, "field": field})
+
+
+def one_of(model: Model, *names: str) -> None:
+    """Refuse a mapping that does not have exactly one of some fields."""
+    given = [name for name in names if name in {each.removesuffix("_") for each in model.model_fields_set}]
+    if len(given) == 1:
+        return
+    listed = " or ".join(f"`{name}`" for name in names)
+    raise refuse("E109", f"exactly one of {listed} is needed", given[1] if given else None)
+
+
+def fixed(text: Any, field: str, what: str) -> None:
+    """Refuse an expression where its value could become code."""
+    if isinstance(text, str) and OPENING in text:
+        raise PydanticCustomError(
+            "E126",
+            "no `${{ }}` in {what}: a value must not become code",
+            {"what": what, "field": field, "offset": text.index(OPENING)},
+        )
 
 
 def shape(value: Any) -> str:

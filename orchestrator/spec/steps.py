@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrator.spec.agents import AgentOrName
 from orchestrator.spec.fields import (
@@ -32,6 +32,9 @@ from orchestrator.spec.fields import (
     Sandbox,
     Text,
     Type,
+    fixed,
+    one_of,
+    refuse,
     shape,
 )
 from orchestrator.spec.tools import Choices, OnDoubt, Shell, Status, ToolOrName
@@ -114,6 +117,13 @@ class RunStep(Guarded):
     expect: list[int] | None = None
     """Good exit codes; `[0]` by default."""
 
+    @model_validator(mode="after")
+    def _script(self) -> Self:
+        fixed(self.run, "run", "a script")
+        if self.launcher:
+            fixed(self.launcher[0], "launcher", "the name of a command")
+        return self
+
 
 class PythonStep(Guarded):
     """A function of Python."""
@@ -178,11 +188,28 @@ class AskBody(Model):
     timeout: DurationOrText | None = None
     on_timeout: Text | None = None
 
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        one_of(self, "choices", "schema")
+        return self
+
+    @model_validator(mode="after")
+    def _answered(self) -> Self:
+        if self.on_timeout is not None and self.timeout is None:
+            raise refuse("E127", "`on_timeout` needs a `timeout`", "on_timeout")
+        return self
+
 
 class AskStep(StepBase):
     """Waits for a person."""
 
     ask: AskBody
+
+    @model_validator(mode="after")
+    def _own_timeout(self) -> Self:
+        if self.timeout is not None:
+            raise refuse("E127", "`timeout` belongs inside `ask`", "timeout")
+        return self
 
 
 class WaitUntil(Model):
@@ -203,6 +230,12 @@ class WaitStep(StepBase):
     """A timer, or a signal."""
 
     wait: Wait
+
+    @model_validator(mode="after")
+    def _own_timeout(self) -> Self:
+        if self.timeout is not None:
+            raise refuse("E127", "`timeout` belongs inside `wait`", "timeout")
+        return self
 
 
 class PipelineStep(StepBase):
@@ -232,12 +265,24 @@ class FailStep(StepBase):
 
     fail: Fail
 
+    @model_validator(mode="after")
+    def _no_output(self) -> Self:
+        if "output" in self.model_fields_set:
+            raise refuse("E127", "`output` does not go with `fail`, which has none", "output")
+        return self
+
 
 class JoinRule(Model):
     """When a map or a group has ended, in detail."""
 
     mode: Literal["all", "settled", "first"]
     min_success: Limit | None = None
+
+    @model_validator(mode="after")
+    def _settled(self) -> Self:
+        if self.min_success is not None and self.mode != "settled":
+            raise refuse("E127", "`min_success` goes with `mode: settled`", "min_success")
+        return self
 
 
 Join: TypeAlias = Annotated[

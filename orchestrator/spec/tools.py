@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrator.spec.fields import (
     BY_SHAPE,
@@ -28,6 +28,9 @@ from orchestrator.spec.fields import (
     Text,
     ToolName,
     Type,
+    fixed,
+    one_of,
+    refuse,
     shape,
 )
 
@@ -85,6 +88,12 @@ class ToolBase(Model):
     """What a second call would do."""
     on_doubt: OnDoubt | None = None
 
+    @model_validator(mode="after")
+    def _launched(self) -> Self:
+        if self.launcher:
+            fixed(self.launcher[0], "launcher", "the name of a command")
+        return self
+
 
 class PythonTool(ToolBase):
     """A function of Python."""
@@ -103,6 +112,17 @@ class ShellBody(Model):
     expect: list[int] | None = None
     rlimits: dict[str, Count] | None = None
 
+    @model_validator(mode="after")
+    def _command(self) -> Self:
+        one_of(self, "argv", "script")
+        fixed(self.script, "script", "a script")
+        if self.argv is not None:
+            fixed(self.argv[0], "argv", "the name of a command")
+            for name in ("args", "shell"):
+                if name in self.model_fields_set:
+                    raise refuse("E127", f"`{name}` goes with `script`, not with `argv`", name)
+        return self
+
 
 class ShellTool(ToolBase):
     """A command or a script."""
@@ -116,6 +136,11 @@ class Auth(Model):
     basic: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
     """User and password."""
     bearer: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        one_of(self, "basic", "bearer")
+        return self
 
 
 class HttpBody(Model):
@@ -131,6 +156,12 @@ class HttpBody(Model):
     expect: Expected | None = None
     allow_private: AllowPrivate | None = None
     follow: Follow | None = None
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Self:
+        if {"json_", "body"} <= self.model_fields_set:
+            raise refuse("E127", "`json` and `body` do not go together", "body")
+        return self
 
 
 class HttpTool(ToolBase):
@@ -164,6 +195,11 @@ class McpBody(Model):
     effect: dict[str, Effect] | None = None
     approve: dict[str, Expr] | None = None
 
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        one_of(self, "command", "url")
+        return self
+
 
 class McpTool(ToolBase):
     """The tools of a server."""
@@ -176,6 +212,11 @@ class SqlBody(Model):
 
     statement: FullText
     store: Text | None = None
+
+    @model_validator(mode="after")
+    def _bound(self) -> Self:
+        fixed(self.statement, "statement", "a statement, which takes values by name")
+        return self
 
 
 class SqlTool(ToolBase):
@@ -196,6 +237,11 @@ class AskToolBody(Model):
     message: Prompt
     choices: Choices | None = None
     schema_: Type = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        one_of(self, "choices", "schema")
+        return self
 
 
 class AskTool(ToolBase):

@@ -1,0 +1,83 @@
+"""What the language has and nothing performs yet: each is a diagnostic at its place, and never ignored.
+
+One table. Whoever makes the engine perform an entry takes its line out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.spec import agents, document, fields, steps, tools
+from orchestrator.spec.diagnostics import Diagnostic
+from orchestrator.spec.shape import models_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orchestrator.spec.fields import Model
+    from orchestrator.spec.load import Loaded
+
+_FIELDS: Final[tuple[tuple[type[Model], str], ...]] = (
+    (document.Document, "budget notify concurrency schedule pipelines hooks"),
+    (steps.StepBase, "undo budget resources"),
+    (steps.AgentStep, "session"),
+    (steps.LoopStep, "loop"),
+    (steps.AskStep, "ask"),
+    (steps.WaitStep, "wait"),
+    (steps.PipelineStep, "pipeline"),
+    (tools.ToolBase, "allow deny"),
+    (tools.McpTool, "mcp"),
+    (tools.SqlTool, "sql"),
+    (tools.PipelineTool, "pipeline"),
+    (tools.AskTool, "ask"),
+    (
+        agents.AgentEntry,
+        "budget delegates handoffs spawn plan context memory skills share notes todo hooks",
+    ),
+    (agents.ModelEntry, "api fallback limits"),
+)
+"""Fields that nothing performs, of a model and of what derives from it."""
+
+
+def _is(*values: Any) -> Callable[[Any], bool]:
+    return lambda value: value in values
+
+
+def _not(*values: Any) -> Callable[[Any], bool]:
+    return lambda value: value not in values
+
+
+_VALUES: Final[tuple[tuple[type[Model], str, Callable[[Any], bool]], ...]] = (
+    (document.Document, "on_failure", _is("undo")),
+    (steps.Guarded, "sandbox", _not("none")),
+    (steps.PythonStep, "isolate", _is("process")),
+    (steps.GroupStep, "join", _is("first")),
+    (steps.MapStep, "join", _is("first")),
+    (steps.JoinRule, "mode", _is("first")),
+    (tools.ToolBase, "sandbox", _not("none")),
+    (tools.ToolBase, "approve", _not("never")),
+    (agents.ModelEntry, "provider", _not("anthropic", "scripted", "fallback")),
+    (fields.FilePart, "file", lambda value: fields.OPENING in value),
+)
+"""Values of fields that nothing performs."""
+
+
+def not_available(whole: document.Document, loaded: Loaded) -> list[Diagnostic]:
+    """One E190 for each thing in the file that nothing performs yet."""
+    return [
+        Diagnostic("E190", f"{what} is not available yet", loaded.key_mark((*model.at, name)))
+        for model in models_of(whole)
+        for name, what in _missing(model)
+    ]
+
+
+def _missing(model: Model) -> Iterator[tuple[str, str]]:
+    given = {name: type(model).model_fields[name].alias or name for name in model.model_fields_set}
+    for kind, names in _FIELDS:
+        if isinstance(model, kind):
+            yield from ((given[name], f"`{given[name]}`") for name in names.split() if name in given)
+    for kind, name, refused in _VALUES:
+        if isinstance(model, kind) and name in given and refused(getattr(model, name)):
+            value = getattr(model, name)
+            shown = f"`{name}: {value[:60]}`" if isinstance(value, str) else f"this `{name}`"
+            yield given[name], shown

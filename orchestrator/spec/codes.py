@@ -1,0 +1,51 @@
+"""Every code of a diagnostic, with a title of one line. ``docs/errors.md`` has an entry for each.
+
+E1xx the file: YAML and shape · E2xx references and types · E3xx expressions · E4xx topology, budgets and policy ·
+W5xx warnings · E9xx reserved. A code, once published, keeps its meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SHAPE: Final = {
+    "E101": "the file is not UTF-8 text",
+    "E102": "this is not YAML",
+    "E103": "YAML reads this otherwise: quote it",
+    "E104": "unknown field",
+    "E105": "a field is missing",
+    "E106": "a value of another kind",
+    "E107": "a value that is not allowed here",
+    "E108": "this is not a name",
+    "E109": "exactly one kind is needed",
+    "E110": "a key stands twice",
+    "E111": "tags are not allowed",
+    "E112": "directives are not allowed",
+    "E113": "more than one document",
+    "E114": "a key is not text",
+    "E115": "merge keys are not allowed",
+    "E116": "the file is over a limit",
+    "E117": "an alias without its anchor, or inside of it",
+    "E118": "a character that no text may hold",
+    "E119": "the file is empty",
+    "E120": "this is not a duration",
+    "E121": "a number that JSON does not have",
+    "E122": "a file cannot be read",
+    "E123": "an import clashes",
+    "E124": "an imported file holds more than it may",
+    "E126": "no expression may stand here",
+    "E127": "fields that do not go together",
+    "E190": "not available yet",
+}
+
+REFERENCES: Final[dict[str, str]] = {}
+
+EXPRESSIONS: Final[dict[str, str]] = {}
+
+TOPOLOGY: Final[dict[str, str]] = {}
+
+WARNINGS: Final[dict[str, str]] = {
+    "W501": "a comment cuts this text",
+}
+
+CODES: Final[dict[str, str]] = {**SHAPE, **REFERENCES, **EXPRESSIONS, **TOPOLOGY, **WARNINGS}

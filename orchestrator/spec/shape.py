@@ -1,0 +1,305 @@
+"""Plain data -> a checked document: pydantic's findings as diagnostics at their places, and every model told its own place."""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Annotated, Any, Final, Union, cast, get_args, get_origin
+
+from orchestrator.errors import did_you_mean
+from orchestrator.spec.diagnostics import Diagnostic
+from orchestrator.spec.document import Document
+from orchestrator.spec.fields import Model
+from orchestrator.spec.steps import STEP_KINDS, Step, StepBase
+from orchestrator.spec.tools import TOOL_KINDS, Tool, ToolBase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic_core import ErrorDetails
+
+    from orchestrator.spec.load import Loaded
+    from orchestrator.spec.nodes import DataPath
+
+_SECTIONS: Final = {
+    "steps": "step",
+    "finally": "step",
+    "cases": "case",
+    "agents": "agent",
+    "tools": "tool",
+    "models": "model",
+    "pipelines": "pipeline",
+    "inputs": "input",
+    "types": "type",
+    "delegates": "delegate",
+}
+_SHAPES: Final = {
+    "plain": "text",
+    "text": "text",
+    "flag": "true or false",
+    "number": "a number",
+    "list": "a list",
+    "map": "a mapping",
+}
+_WANTED: Final = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+_BOUNDS: Final = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+}
+
+
+def document_of(loaded: Loaded) -> tuple[Document | None, list[Diagnostic]]:
+    """The document of a file's data, or all that keeps it from being one."""
+    from pydantic import ValidationError
+
+    try:
+        document = Document.model_validate(loaded.data)
+    except ValidationError as error:
+        return None, [_diagnostic(one, loaded) for one in error.errors(include_url=False)]
+    for _ in _placed(document, ()):
+        pass
+    return document, []
+
+
+def models_of(model: Model) -> Iterator[Model]:
+    """A model and every model inside of it, from the outside in, in the order of the file."""
+    return _placed(model, model.at)
+
+
+def _placed(value: Any, path: DataPath) -> Iterator[Model]:
+    if isinstance(value, Model):
+        value.place(path)
+        yield value
+        fields = type(value).model_fields
+        for name in fields:
+            if name in value.model_fields_set:
+                yield from _placed(getattr(value, name), (*path, fields[name].alias or name))
+    elif isinstance(value, dict):
+        for key, item in cast("dict[str, Any]", value).items():
+            yield from _placed(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(cast("list[Any]", value)):
+            yield from _placed(item, (*path, index))
+
+
+def owner(path: DataPath) -> str:
+    """What a path stands in, in words: ``step `fetch```, or ``the file``."""
+    for at in range(len(path) - 1, 0, -1):
+        section = path[at - 1]
+        if section in _SECTIONS and isinstance(path[at], str) and (at < 2 or path[at - 2] not in ("with", "set", "output")):
+            rest = [str(part) for part in path[at + 1 :] if isinstance(part, str)]
+            inside = f"`{rest[-1]}` of " if rest else ""
+            return f"{inside}{_SECTIONS[str(section)]} `{str(path[at])[:80]}`"
+    words = [str(part) for part in path if isinstance(part, str)]
+    return f"`{words[-1][:80]}`" if words else "the file"
+
+
+def _diagnostic(error: ErrorDetails, loaded: Loaded) -> Diagnostic:
+    where = error["loc"]
+    at_key = bool(where) and where[-1] == "[key]"
+    path: DataPath = tuple(part for part in where if not str(part).startswith("\0"))
+    if at_key:
+        path = path[:-1]
+    kind, context = error["type"], error.get("ctx", {})
+    match kind:
+        case "extra_forbidden":
+            return _unknown(where, path, loaded)
+        case "missing":
+            message = f"`{path[-1]}` is missing in {owner(path[:-1])}"
+            return Diagnostic("E105", message, loaded.key_mark(path[:-1]), _missing_hint(error["input"], where))
+        case "union_tag_invalid":
+            return _no_member(error, path, loaded)
+        case "literal_error":
+            return _not_listed(error, path, loaded)
+        case "too_short" | "too_long":
+            return _length(error, path, loaded)
+        case _ if kind in _WANTED:
+            return _other_kind(_WANTED[kind], error["input"], path, loaded)
+        case _ if kind in _BOUNDS:
+            words, name = _BOUNDS[kind]
+            return Diagnostic("E107", f"`{path[-1]}` must be {words} {context[name]}", loaded.mark(path))
+        case _ if kind[0] == "E" and kind[1:].isdigit():
+            return _own(error, path, loaded, at_key=at_key)
+        case _:
+            return Diagnostic("E107", error["msg"], loaded.mark(path))
+
+
+def _own(error: ErrorDetails, path: DataPath, loaded: Loaded, *, at_key: bool) -> Diagnostic:
+    """A problem that a model of ours raised: of a key, of a value, or of one field of a mapping."""
+    context = error.get("ctx", {})
+    if at_key:
+        return Diagnostic(error["type"], error["msg"], loaded.key_mark(path))
+    if "field" not in context:
+        return Diagnostic(error["type"], error["msg"], loaded.mark(path))
+    if context["field"] is None:
+        return Diagnostic(error["type"], f"{error['msg']} in {owner(path)}", loaded.key_mark(path))
+    path = (*path, context["field"])
+    if "offset" not in context:
+        return Diagnostic(error["type"], error["msg"], loaded.key_mark(path))
+    if path[-1] in ("argv", "launcher"):
+        path = (*path, 0)
+    mark = loaded.mark_in(path, context["offset"], context["offset"] + 3)
+    return Diagnostic(error["type"], error["msg"], mark, "pass it by `env`, `args` or `stdin`")
+
+
+def _unknown(where: tuple[Any, ...], path: DataPath, loaded: Loaded) -> Diagnostic:
+    name, mark = str(path[-1]), loaded.key_mark(path)
+    model = _model_at(where[:-1])
+    known = _fields(model) if model else []
+    if model is not None:
+        for base, kinds, members, noun in ((StepBase, STEP_KINDS, Step, "step"), (ToolBase, TOOL_KINDS, Tool, "tool")):
+            if issubclass(model, base):
+                fits = [kind for kind, member in zip(kinds, _members(members), strict=True) if name in _fields(member)]
+                if fits:
+                    own = next(kind for kind in kinds if kind in _fields(model))
+                    hint = f"it goes with {_listed(fits)}"
+                    return Diagnostic("E127", f"`{name}` does not go with `{own}` in a {noun}", mark, hint)
+    close = did_you_mean(name, known)
+    hint = f"did you mean `{close}`?" if close else f"known: {_listed(sorted(known), 'and')}"
+    return Diagnostic("E104", f"unknown field `{name[:80]}` in {owner(path[:-1])}", mark, hint)
+
+
+def _no_member(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnostic:
+    tag = str(error.get("ctx", {}).get("tag", "")).removeprefix("\0")
+    kinds = {"step kinds": STEP_KINDS, "tool kinds": TOOL_KINDS, "wait kinds": ("until", "signal")}.get(tag)
+    value = error["input"]
+    if kinds is not None and isinstance(value, dict):
+        return _not_one_kind(cast("dict[str, Any]", value), kinds, path, loaded)
+    if tag == "part":
+        message = "a part of a text has one of `text`, `each`, `file` or `template`"
+        return Diagnostic("E109", message, loaded.mark(path))
+    tags = str(error.get("ctx", {}).get("expected_tags", "")).replace("\\x00", "").replace("'", "").split(", ")
+    wanted = dict.fromkeys(_SHAPES.get(one, "a mapping") for one in tags)
+    return _other_kind(_listed(list(wanted), quote=False), value, path, loaded)
+
+
+def _not_one_kind(value: dict[str, Any], kinds: tuple[str, ...], path: DataPath, loaded: Loaded) -> Diagnostic:
+    given = [name for name in value if name in kinds]
+    what = owner(path)
+    if given:
+        mark = loaded.key_mark((*path, given[1]))
+        return Diagnostic("E109", f"{what} has more than one kind: {_listed(given, 'and')}", mark, "keep one of them")
+    for name in value:
+        close = did_you_mean(name, kinds)
+        if close:
+            hint = f"did you mean `{close}`?"
+            return Diagnostic("E109", f"{what} has no kind", loaded.key_mark((*path, name)), hint)
+    return Diagnostic("E109", f"{what} has no kind", loaded.key_mark(path), f"exactly one of {_listed(kinds)}")
+
+
+def _not_listed(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnostic:
+    expected = str(error.get("ctx", {}).get("expected", ""))
+    values = [one.strip().strip("'") for one in expected.replace(" or ", ", ").split(", ")]
+    given = error["input"]
+    close = did_you_mean(given, values) if isinstance(given, str) else None
+    hint = f"did you mean `{close}`?" if close else None
+    if not isinstance(given, str) and not values[0].isdigit():
+        return _other_kind(_listed(values), given, path, loaded)
+    return Diagnostic("E107", f"`{path[-1]}` must be {_listed(values)}", loaded.mark(path), hint)
+
+
+def _length(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnostic:
+    context = error.get("ctx", {})
+    if context.get("actual_length") == 0:
+        return Diagnostic("E107", f"`{path[-1]}` is empty", loaded.mark(path))
+    wanted = context.get("min_length", context.get("max_length"))
+    return Diagnostic("E107", f"`{path[-1]}` must have {wanted} entries", loaded.mark(path))
+
+
+def _other_kind(wanted: str, value: Any, path: DataPath, loaded: Loaded) -> Diagnostic:
+    subject = f"`{path[-1]}`" if isinstance(path[-1], str) else f"an entry of `{path[-2]}`"
+    hint = None
+    if wanted.startswith("text") and isinstance(value, int | float) and not isinstance(value, bool):
+        hint = "quote it"
+    elif isinstance(value, str) and "${{" in value:
+        hint = "no `${{ }}` here"
+    mark = loaded.key_mark(path) if isinstance(value, dict | list) or value is None else loaded.mark(path)
+    return Diagnostic("E106", f"{subject} must be {wanted}, and is {_found(value)}", mark, hint)
+
+
+def _found(value: Any) -> str:
+    match value:
+        case None:
+            return "empty"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return "text"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def _missing_hint(value: Any, where: tuple[Any, ...]) -> str | None:
+    """The field that was written in place of the missing one, if one looks like it."""
+    model = _model_at(where[:-1])
+    if model is None or not isinstance(value, dict):
+        return None
+    strange = [name for name in cast("dict[str, Any]", value) if name not in _fields(model)]
+    close = did_you_mean(str(where[-1]), strange)
+    return f"`{close}` looks like it" if close else None
+
+
+def _listed(names: list[str] | tuple[str, ...], word: str = "or", *, quote: bool = True) -> str:
+    shown = [f"`{name}`" if quote else name for name in names]
+    return " ".join([", ".join(shown[:-1]), word, shown[-1]]) if len(shown) > 1 else "".join(shown)
+
+
+def _fields(model: type[Model]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _members(alias: Any) -> list[type[Model]]:
+    return [get_args(member)[0] for member in get_args(get_args(alias)[0])]
+
+
+def _model_at(where: tuple[Any, ...]) -> type[Model] | None:
+    """The model that a location of pydantic's, with its tags, leads to."""
+    annotation: Any = Document
+    for part in where:
+        annotation = _below(annotation, part)
+    annotation = _bare(annotation)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Model) else None
+
+
+def _below(annotation: Any, part: Any) -> Any:
+    annotation = _bare(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        field = next((one for name, one in annotation.model_fields.items() if (one.alias or name) == part), None)
+        return field.annotation if field else None
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return next((one for one in arguments if _tagged(one, part)), None)
+    return arguments[-1] if origin in (dict, list) else None
+
+
+def _bare(annotation: Any) -> Any:
+    """An annotation without its notes, and without the null of a field that may be left out."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+            continue
+        if get_origin(annotation) in (Union, types.UnionType):
+            members = [one for one in get_args(annotation) if one is not type(None)]
+            if len(members) == 1:
+                annotation = members[0]
+                continue
+        return annotation
+
+
+def _tagged(annotation: Any, tag: Any) -> bool:
+    return any(getattr(note, "tag", None) == tag for note in getattr(annotation, "__metadata__", ()))
