@@ -1,7 +1,7 @@
 """The floor: what a step must cost that is recorded before the next one starts.
 
-One row per step, one commit per row, each awaited, on one writer thread with WAL and ``synchronous=FULL``; rows that wait
-at the same time share a commit. An engine that records every step cannot be faster than this by much.
+One row per step, one commit per row, each awaited, on one writer thread with WAL and ``synchronous=FULL``; rows that
+wait at the same time share a commit. An engine that records every step cannot be faster than this by much.
 """
 
 from __future__ import annotations
