@@ -1,7 +1,7 @@
 """Named instants at which the crash suite may kill this process; nothing at all unless it asked for that.
 
-``ORCH_CRASH_POINTS`` names a file to which each point's name is appended as it is passed, and ``ORCH_CRASH_AT=name:n`` has
-the process kill itself with SIGKILL at the n-th passing of that point.
+``ORCH_CRASH_POINTS`` names a file to which each point's name is appended as it is passed, and
+``ORCH_CRASH_AT=name:n`` has the process kill itself with SIGKILL at the n-th passing of that point.
 """
 
 from __future__ import annotations

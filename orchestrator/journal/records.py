@@ -1,9 +1,9 @@
 """Records, and the rows that hold them.
 
-A record is what happened; a row is how a store keeps it. The two differ in the body (a JSON object; canonical bytes, or the
-hash of a blob where it is over 32 KiB), in the nonce (which slice brought it) and in the chained sum. The sum of a row is
-SHA-256 over the sum before it and every other column but the nonce, so that a gap, a flipped byte, and a row that was
-dropped, doubled or swapped are seen.
+A record is what happened; a row is how a store keeps it. The two differ in the body (a JSON object; canonical bytes,
+or the hash of a blob where it is over 32 KiB), in the nonce (which slice brought it) and in the chained sum. The sum
+of a row is SHA-256 over the sum before it and every other column but the nonce, so that a gap, a flipped byte, and a
+row that was dropped, doubled or swapped are seen.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from hashlib import sha256
 from json import JSONDecoder
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
-from orchestrator.jsonish import canonical, digest
 from orchestrator.journal.errors import Damaged
+from orchestrator.jsonish import canonical, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -184,7 +184,7 @@ _scan = JSONDecoder().decode
 
 def decode_all(
     run_id: str,
-    rows: Sequence[Row | tuple[Any, ...]],
+    rows: Sequence[tuple[Any, ...]],
     load_blob: Callable[[str], bytes],
     *,
     prev: str = GENESIS,

@@ -1,14 +1,13 @@
 """What a store is to the rest: the values that go in and out, and the protocol that each database implements.
 
-A store knows rows and transactions. It knows nothing of what records mean, but for the few columns of ``runs`` that listing
-and claiming need.
+A store knows rows and transactions. It knows nothing of what records mean, but for the few columns of ``runs`` that
+listing and claiming need.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, get_args
@@ -30,10 +29,18 @@ from orchestrator.journal.errors import (
 from orchestrator.journal.records import GENESIS, Record, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
+    "ALL_RUNS",
     "ENDED",
+    "GENESIS",
+    "MAX_IDLE_CLAIMS",
+    "NO_CHANGE",
+    "NO_PROGRESS",
+    "PROJECTED",
+    "RUN_COLUMNS",
+    "STATUSES",
     "UNSET",
     "BadData",
     "Batch",
@@ -153,8 +160,8 @@ RUN_COLUMNS: tuple[str, ...] = tuple(item.name for item in fields(RunRow) if ite
 class NewRun:
     """A run to be made by the slice that brings its first records.
 
-    With an ``owner`` (a registered driver) it is held at once, under epoch 1, and its slice must bear that epoch; without
-    one it is ``queued`` under epoch 0, for whoever claims it.
+    With an ``owner`` (a registered driver) it is held at once, under epoch 1, and its slice must bear that epoch;
+    without one it is ``queued`` under epoch 0, for whoever claims it.
     """
 
     run_id: str
@@ -176,8 +183,8 @@ class NewRun:
 class InboxRow:
     """What others send to a run. The first row of a request id wins.
 
-    ``by`` says who sent it; ``at`` is in microseconds since the epoch; ``consumed_seq`` is the seq of the record that took
-    it up, None while it is pending.
+    ``by`` says who sent it; ``at`` is in microseconds since the epoch; ``consumed_seq`` is the seq of the record that
+    took it up, None while it is pending.
     """
 
     run_id: str
@@ -194,10 +201,10 @@ class InboxRow:
 class Slice:
     """One run's part of a batch, frozen: the same in each resend.
 
-    ``base_head`` and ``base_sum`` are what the run's row must hold before it; ``consumed`` pairs request ids of the run's
-    inbox with the seqs of the records that took them up; ``inbox`` is for other runs (an ended one gets nothing);
-    ``progress`` starts the count of idle claims again; ``release`` gives up the lease; ``blobs`` are whole contents that the
-    rows refer to.
+    ``base_head`` and ``base_sum`` are what the run's row must hold before it; ``consumed`` pairs request ids of the
+    run's inbox with the seqs of the records that took them up; ``inbox`` is for other runs (an ended one gets
+    nothing); ``progress`` starts the count of idle claims again; ``release`` gives up the lease; ``blobs`` are whole
+    contents that the rows refer to.
     """
 
     run_id: str
@@ -273,8 +280,8 @@ class Owner:
 class Claimed:
     """A run that is now held. ``head`` is the seq of its ``claimed`` record, ``head_sum`` the sum there.
 
-    ``run`` is the row after the claim; ``previous`` the driver it was taken from, None where it was free or its driver's row
-    is gone.
+    ``run`` is the row after the claim; ``previous`` the driver it was taken from, None where it was free or its
+    driver's row is gone.
     """
 
     run_id: str
@@ -297,11 +304,14 @@ class RunFilter:
     limit: int = 100
 
 
+ALL_RUNS: Final = RunFilter()
+
+
 class Store(Protocol):
     """A database of runs. One event loop, opened and closed inside it.
 
-    Every method may raise a ``StoreError``; ``StoreUnavailable`` among them means that nothing was kept and the same call
-    may be made again.
+    Every method may raise a ``StoreError``; ``StoreUnavailable`` among them means that nothing was kept and the same
+    call may be made again.
     """
 
     @property
@@ -378,8 +388,9 @@ class Store(Protocol):
     async def claim(self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False) -> Claimed:
         """Take a run for a registered driver, and journal ``claimed``.
 
-        ``explicit`` is a person's resume: it takes ended runs, too, and starts the count of idle claims again. ``force``
-        takes it from a live driver. Raises ``Held``, ``RunEnded``, ``NoProgress`` (the run is paused now), ``NoSuchRun``.
+        ``explicit`` is a person's resume: it takes ended runs, too, and starts the count of idle claims again.
+        ``force`` takes it from a live driver. Raises ``Held``, ``RunEnded``, ``NoProgress`` (the run is paused now),
+        ``NoSuchRun``.
         """
         ...
 
@@ -399,7 +410,7 @@ class Store(Protocol):
         """Runs whose id begins with ``prefix``, newest first."""
         ...
 
-    async def list_runs(self, chosen: RunFilter = RunFilter()) -> list[RunRow]:
+    async def list_runs(self, chosen: RunFilter = ALL_RUNS) -> list[RunRow]:
         """Runs that match, newest first."""
         ...
 
@@ -421,6 +432,3 @@ class Store(Protocol):
     async def pending_for(self, owner: str) -> list[InboxRow]:
         """What waits in the inboxes of all runs that ``owner`` holds."""
         ...
-
-
-__all__ += ["GENESIS", "MAX_IDLE_CLAIMS", "NO_CHANGE", "NO_PROGRESS", "PROJECTED", "RUN_COLUMNS", "STATUSES"]

@@ -1,9 +1,10 @@
 """The one writer of a process: group commit over all runs that it drives, and the settling of what went wrong.
 
-``append`` is synchronous and never blocks. The writer's task freezes what has gathered into slices (one of a run, in flight
-at a time), sends them as one batch, and while that commits, the next ones gather. A batch that did not end well is settled
-run by run, by the nonce of each slice's first row: ours is committed, another's means that this run alone is fenced, none
-means that the very same slice is sent again. Nothing is ever appended at a head that was read again.
+``append`` is synchronous and never blocks. The writer's task freezes what has gathered into slices (one of a run, in
+flight at a time), sends them as one batch, and while that commits, the next ones gather. A batch that did not end
+well is settled run by run, by the nonce of each slice's first row: ours is committed, another's means that this run
+alone is fenced, none means that the very same slice is sent again. Nothing is ever appended at a head that was read
+again.
 """
 
 from __future__ import annotations
@@ -83,9 +84,9 @@ class _Unit:
 class RunHandle:
     """A run in the hands of this process: where its journal ends, on disk (``head``) and in memory (``tail``).
 
-    ``on_committed(head)`` is called when records up to that seq are safe, ``on_fenced`` when another driver has the run,
-    ``on_error`` when the store gave up on it; after either of the two nothing more of the run is written, and ``append``
-    does nothing. All are called on the event loop, in the writer's task, and must not block.
+    ``on_committed(head)`` is called when records up to that seq are safe, ``on_fenced`` when another driver has the
+    run, ``on_error`` when the store gave up on it; after either of the two nothing more of the run is written, and
+    ``append`` does nothing. All are called on the event loop, in the writer's task, and must not block.
     """
 
     def __init__(
@@ -158,9 +159,10 @@ class Writer:
         """Take records that follow the handle's tail; they commit together, and soon.
 
         ``consumed`` pairs request ids with the seqs of the records that take them up; ``inbox`` goes to other runs;
-        ``coupled`` are child runs that start with these records; ``create`` makes the run itself; ``release`` gives up its
-        lease. More records than a batch holds commit in several, in order, the projection with the last; with coupled runs,
-        all at once. Raises ValueError where a seq or an epoch is wrong or a body is not JSON, and nothing is taken.
+        ``coupled`` are child runs that start with these records; ``create`` makes the run itself; ``release`` gives
+        up its lease. More records than a batch holds commit in several, in order, the projection with the last; with
+        coupled runs, all at once. Raises ValueError where a seq or an epoch is wrong or a body is not JSON, and
+        nothing is taken.
         """
         if handle.error is not None:
             return
@@ -237,7 +239,8 @@ class Writer:
         for seq, record in enumerate(records, handle.tail + 1):
             if record.seq != seq or record.epoch != handle.epoch:
                 raise ValueError(
-                    f"run {handle.run_id}: record {record.seq} of epoch {record.epoch} where {seq} of {handle.epoch} is next"
+                    f"run {handle.run_id}: record {record.seq} of epoch {record.epoch} "
+                    f"where {seq} of epoch {handle.epoch} is next"
                 )
         return encode_all(handle.run_id, records, handle.tail_sum)
 
@@ -397,8 +400,10 @@ class Writer:
                 self._unparked(unit)
 
     async def _settle(self, group: list[_Unit]) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
         with anyio.CancelScope(shield=True):
-            return await self._store.settle([(piece.run_id, piece.first) for unit in group for piece in unit.slices])
+            found = await self._store.settle([(piece.run_id, piece.first) for unit in group for piece in unit.slices])
+        return found
 
     def _judge(self, group: list[_Unit], nonces: dict[str, str | None]) -> list[_Unit]:
         """Settle each unit by itself; what is left goes out again, unchanged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from orchestrator.journal.errors import StoreNotAvailable
 from orchestrator.stores.urls import MemoryUrl, ServerUrl, SqliteUrl, parse_url
@@ -44,5 +44,3 @@ def open_store(url: str, *, settings: StoreSettings = StoreSettings(), clock: Cl
             )
         case ServerUrl() as server:
             raise StoreNotAvailable(server.shown, backend=server.backend)
-        case never:
-            assert_never(never)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a claim writes: one row at the head, and columns of the run's row. ``refused`` is raised once that is kept."""
+    """What a claim writes: one row at the head, and columns of the run's row. ``refused`` is raised once that is
+    kept.
+    """
 
     row: Row
     changes: dict[str, Any]

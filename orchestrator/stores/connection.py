@@ -24,7 +24,7 @@ from orchestrator.journal.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from orchestrator.stores.urls import SqliteUrl
 
@@ -36,8 +36,8 @@ _WAL_TRIES_APART = 0.01
 class Connection:
     """A connection that opens when it is first needed, and again after it was thrown away.
 
-    Errors of the database leave ``execute`` as they are where a caller has to tell them apart (constraints, values), and as
-    a ``StoreError`` where they mean that the store cannot be used.
+    Errors of the database leave ``execute`` as they are where a caller has to tell them apart (constraints, values),
+    and as a ``StoreError`` where they mean that the store cannot be used.
     """
 
     def __init__(self, url: SqliteUrl, *, busy_timeout: float, writes: bool) -> None:
@@ -141,7 +141,7 @@ class Connection:
             raise
 
     @contextmanager
-    def transaction(self, *, points: bool = False) -> Iterator[None]:
+    def transaction(self, *, points: bool = False) -> Generator[None]:
         """BEGIN IMMEDIATE to COMMIT; whatever is raised in between rolls back. ``points`` are for the crash suite.
 
         Raises ``Unknown`` where the end of COMMIT is not known.
@@ -168,7 +168,7 @@ class Connection:
         at("after_commit")
 
     @contextmanager
-    def snapshot(self) -> Iterator[None]:
+    def snapshot(self) -> Generator[None]:
         """All reads inside see the same state."""
         self.execute("BEGIN")
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.clock import SystemClock
 from orchestrator.journal.errors import BadData, Conflict, Damaged, NoSuchRun, RunEnded, UnknownBlob, UnknownDriver
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
-from orchestrator.journal.store import NO_PROGRESS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
+from orchestrator.journal.store import ALL_RUNS, NO_PROGRESS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
 from orchestrator.stores.claims import plan_claim
 from orchestrator.stores.rows import advanced, created
 
@@ -205,7 +205,7 @@ class MemoryStore:
     async def find_runs(self, prefix: str, *, limit: int = 10) -> list[RunRow]:
         return [run for run in self._newest() if run.run_id.startswith(prefix)][:limit]
 
-    async def list_runs(self, chosen: RunFilter = RunFilter()) -> list[RunRow]:
+    async def list_runs(self, chosen: RunFilter = ALL_RUNS) -> list[RunRow]:
         return [run for run in self._newest() if _matches(run, chosen)][: max(chosen.limit, 0)]
 
     async def due(self, *, limit: int = 100) -> list[str]:

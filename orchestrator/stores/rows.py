@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.jsonish import canonical, loads
 from orchestrator.journal.store import RUN_COLUMNS, Driver, InboxRow, Owner, RunRow
+from orchestrator.jsonish import canonical, loads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

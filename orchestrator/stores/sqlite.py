@@ -1,7 +1,8 @@
 """Runs in an SQLite file: one thread that writes, one that reads, each with a connection of its own.
 
-Leases are counted by the wall clock of the machine that all its drivers share. ``synchronous=FULL`` in WAL mode: a commit
-that returned survives a power cut. Reads see what was committed when they began, and never wait for the writer.
+Leases are counted by the wall clock of the machine that all its drivers share. ``synchronous=FULL`` in WAL mode: a
+commit that returned survives a power cut. Reads see what was committed when they began, and never wait for the
+writer.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from orchestrator.journal.errors import (
     UnknownDriver,
 )
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
-from orchestrator.journal.store import RUN_COLUMNS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
+from orchestrator.journal.store import ALL_RUNS, RUN_COLUMNS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
 from orchestrator.stores import schema
 from orchestrator.stores.claims import plan_claim
 from orchestrator.stores.connection import Connection
@@ -340,12 +341,12 @@ class SqliteStore:
 
         return await self._read(work)
 
-    async def list_runs(self, chosen: RunFilter = RunFilter()) -> list[RunRow]:
-        conditions, values = _conditions(chosen)
+    async def list_runs(self, chosen: RunFilter = ALL_RUNS) -> list[RunRow]:
+        statement, values = self._sql.list_runs(chosen)
 
         def work() -> list[RunRow]:
             out: list[RunRow] = []
-            cursor = self._reader.execute(self._sql.list_runs(conditions), values)
+            cursor = self._reader.execute(statement, values)
             for found in cursor:
                 run = run_row(found, self._clock.now())
                 if chosen.labels.items() <= run.labels.items():
@@ -412,21 +413,3 @@ def _check_ends(run: RunRow, rows: Sequence[Sequence[Any]], from_seq: int) -> No
         raise Damaged(run.run_id, seq=last + 1, problem=f"the journal ends at {last}, the run's row says {run.head}")
     if rows and rows[-1][9] != run.head_sum:
         raise Damaged(run.run_id, seq=last, problem="its sum is not the one in the run's row")
-
-
-def _conditions(chosen: RunFilter) -> tuple[list[str], list[Any]]:
-    """The conditions of a listing, with their parameters; labels are compared by the caller."""
-    conditions: list[str] = []
-    values: list[Any] = []
-    if chosen.status:
-        conditions.append(f"r.status IN ({', '.join('?' * len(chosen.status))})")
-        values += chosen.status
-    for column, operator, value in (
-        ("r.name", "=", chosen.name),
-        ("r.created_at", ">=", chosen.since),
-        ("r.parent_id", "=", chosen.parent_id),
-    ):
-        if value is not None:
-            conditions.append(f"{column} {operator} ?")
-            values.append(value)
-    return conditions, values

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.journal.errors import BadTablePrefix
 from orchestrator.journal.records import Row
-from orchestrator.journal.store import ENDED, NO_PROGRESS, RUN_COLUMNS
+from orchestrator.journal.store import ENDED, NO_PROGRESS, RUN_COLUMNS, RunFilter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,9 @@ _PREFIX_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """In which words a database differs. ``max_parameters`` of one statement; ``for_update`` locks the rows of a SELECT."""
+    """In which words a database differs. ``max_parameters`` of one statement; ``for_update`` locks the rows of a
+    SELECT.
+    """
 
     name: str
     types: Mapping[str, str]
@@ -55,55 +57,58 @@ class Statements:
     def __init__(self, dialect: Dialect, prefix: str = "") -> None:
         self.dialect = dialect
         self.prefix = checked_prefix(prefix)
+        self._words = {
+            "{runs}": "SELECT {run}, d.lease_until FROM {p}runs r LEFT JOIN {p}drivers d ON d.owner = r.owner",
+            "{run}": ", ".join(f"r.{name}" for name in RUN_COLUMNS),
+            "{row}": ", ".join('"blob"' if name == "blob" else name for name in Row._fields),  # a type's name elsewhere
+            "{inbox}": ", ".join(f"i.{name}" for name in INBOX_COLUMNS),
+            "{driver}": ", ".join(DRIVER_COLUMNS),
+            "{ended}": ", ".join(f"'{status}'" for status in sorted(ENDED)),
+            "{no_progress}": f"'{NO_PROGRESS}'",
+            "{one_row}": _marks(len(Row._fields)),
+            "{for_update}": dialect.for_update,
+            "{p}": self.prefix,
+        }
         text = self._text
-        run = ", ".join(f"r.{name}" for name in RUN_COLUMNS)
-        inbox = ", ".join(INBOX_COLUMNS)
-        runs = f"SELECT {run}, d.lease_until FROM {{p}}runs r LEFT JOIN {{p}}drivers d ON d.owner = r.owner "
-        ended = ", ".join(f"'{status}'" for status in sorted(ENDED))
 
-        self.insert_run = text(
-            f"INSERT INTO {{p}}runs ({', '.join(RUN_COLUMNS)}) VALUES ({', '.join('?' * len(RUN_COLUMNS))})"
-        )
-        self.run = text(runs + "WHERE r.run_id = ?")
-        self.lock_run = text(runs + "WHERE r.run_id = ? {for_update}")
+        self.insert_run = text("INSERT INTO {p}runs ({columns}) VALUES {marks}", *_listed(RUN_COLUMNS))
+        self.run = text("{runs} WHERE r.run_id = ?")
+        self.lock_run = text("{runs} WHERE r.run_id = ? {for_update}")
         self.find_runs = text(
-            runs + "WHERE r.run_id >= ? AND r.run_id < ? ORDER BY r.created_at DESC, r.run_id DESC LIMIT ?"
+            "{runs} WHERE r.run_id >= ? AND r.run_id < ? ORDER BY r.created_at DESC, r.run_id DESC LIMIT ?"
         )
-        self._list_runs = text(runs)
         self.due = text(
             "SELECT r.run_id FROM {p}runs r LEFT JOIN {p}drivers d ON d.owner = r.owner WHERE "
             "(r.status = 'queued' AND (r.wake_at IS NULL OR r.wake_at <= ?)) OR "
-            f"(r.status IN ('waiting', 'paused') AND r.wake_at <= ? AND COALESCE(r.reason, '') <> '{NO_PROGRESS}') OR "
+            "(r.status IN ('waiting', 'paused') AND r.wake_at <= ? AND COALESCE(r.reason, '') <> {no_progress}) OR "
             "(r.status = 'running' AND (d.owner IS NULL OR d.lease_until <= ?)) "
             "ORDER BY r.created_at, r.run_id LIMIT ?"
         )
-        self.wake = text(f"UPDATE {{p}}runs SET wake_at = ? WHERE run_id = ? AND status NOT IN ({ended})")
+        self.wake = text("UPDATE {p}runs SET wake_at = ? WHERE run_id = ? AND status NOT IN ({ended})")
         self.disown = text("UPDATE {p}runs SET owner = NULL WHERE owner = ?")
 
-        self.journal = text(f"SELECT {_quoted(Row)} FROM {{p}}journal WHERE run_id = ? AND seq >= ? ORDER BY seq")
+        self.journal = text("SELECT {row} FROM {p}journal WHERE run_id = ? AND seq >= ? ORDER BY seq")
         self.sum_at = text("SELECT sum FROM {p}journal WHERE run_id = ? AND seq = ?")
 
         self.touch_blob = text("UPDATE {p}blobs SET touched_at = ? WHERE hash = ?")
         self.insert_blob = text("INSERT INTO {p}blobs (hash, part, size, body, touched_at) VALUES (?, ?, ?, ?, ?)")
         self.blob = text("SELECT body FROM {p}blobs WHERE hash = ? ORDER BY part")
 
-        self.insert_inbox = text(f"INSERT INTO {{p}}inbox ({inbox}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-        self.inbox_row = text(f"SELECT {inbox} FROM {{p}}inbox WHERE run_id = ? AND request_id = ?")
+        self.insert_inbox = text("INSERT INTO {p}inbox ({columns}) VALUES {marks}", *_listed(INBOX_COLUMNS))
+        self.inbox_row = text("SELECT {inbox} FROM {p}inbox i WHERE i.run_id = ? AND i.request_id = ?")
         self.pending = text(
-            f"SELECT {inbox} FROM {{p}}inbox WHERE run_id = ? AND consumed_seq IS NULL ORDER BY at, request_id"
+            "SELECT {inbox} FROM {p}inbox i WHERE i.run_id = ? AND i.consumed_seq IS NULL ORDER BY i.at, i.request_id"
         )
         self.pending_for = text(
-            f"SELECT {', '.join(f'i.{name}' for name in INBOX_COLUMNS)} FROM {{p}}runs r "
-            "JOIN {p}inbox i ON i.run_id = r.run_id WHERE r.owner = ? AND i.consumed_seq IS NULL ORDER BY i.at, i.request_id"
+            "SELECT {inbox} FROM {p}runs r JOIN {p}inbox i ON i.run_id = r.run_id "
+            "WHERE r.owner = ? AND i.consumed_seq IS NULL ORDER BY i.at, i.request_id"
         )
         self.consume = text(
             "UPDATE {p}inbox SET consumed_seq = ? WHERE run_id = ? AND request_id = ? AND consumed_seq IS NULL"
         )
 
-        self.driver = text(f"SELECT {', '.join(DRIVER_COLUMNS)} FROM {{p}}drivers WHERE owner = ?")
-        self.insert_driver = text(
-            f"INSERT INTO {{p}}drivers ({', '.join(DRIVER_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        )
+        self.driver = text("SELECT {driver} FROM {p}drivers WHERE owner = ?")
+        self.insert_driver = text("INSERT INTO {p}drivers ({columns}) VALUES {marks}", *_listed(DRIVER_COLUMNS))
         self.renew = text("UPDATE {p}drivers SET lease_until = ?, renewed_at = ? WHERE owner = ?")
         self.delete_driver = text("DELETE FROM {p}drivers WHERE owner = ?")
 
@@ -113,18 +118,20 @@ class Statements:
         self.advance = lru_cache(256)(self._advance)
         self.insert_rows = lru_cache(64)(self._insert_rows)
 
-    def _text(self, template: str) -> str:
-        return template.replace("{p}", self.prefix).replace("{for_update}", self.dialect.for_update).rstrip()
+    def _text(self, template: str, columns: str = "", marks: str = "") -> str:
+        text = template.replace("{columns}", columns).replace("{marks}", marks)
+        for word, meaning in self._words.items():
+            text = text.replace(word, meaning)
+        return text.rstrip()
 
     def _advance(self, columns: tuple[str, ...]) -> str:
-        """Sets columns of a run's row, where head and epoch are as expected: the fence. Last parameters: run, head, epoch."""
+        """Sets columns of a run's row where head and epoch are as expected: the fence. Last come run, head, epoch."""
         settings = ", ".join(f"{name} = ?" for name in columns)
-        return self._text(f"UPDATE {{p}}runs SET {settings} WHERE run_id = ? AND head = ? AND epoch = ?")
+        return self._text("UPDATE {p}runs SET {columns} WHERE run_id = ? AND head = ? AND epoch = ?", settings)
 
     def _insert_rows(self, count: int) -> str:
         """Inserts ``count`` rows of the journal."""
-        values = f"({', '.join('?' * len(Row._fields))})"
-        return self._text(f"INSERT INTO {{p}}journal ({_quoted(Row)}) VALUES {', '.join([values] * count)}")
+        return self._text("INSERT INTO {p}journal ({row}) VALUES {columns}", ", ".join(["{one_row}"] * count))
 
     @property
     def max_rows(self) -> int:
@@ -134,12 +141,25 @@ class Statements:
     def settle(self, count: int) -> str:
         """Run and nonce of the rows with these ``count`` pairs of run and seq."""
         pairs = " OR ".join(["(run_id = ? AND seq = ?)"] * count)
-        return self._text(f"SELECT run_id, nonce FROM {{p}}journal WHERE {pairs}")
+        return self._text("SELECT run_id, nonce FROM {p}journal WHERE {columns}", pairs)
 
-    def list_runs(self, conditions: Sequence[str]) -> str:
-        """Runs, newest first, that meet all conditions (column, operator and ``?``, from this package only)."""
-        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        return f"{self._list_runs} {where}ORDER BY r.created_at DESC, r.run_id DESC"
+    def list_runs(self, chosen: RunFilter) -> tuple[str, list[Any]]:
+        """Runs, newest first, that match in all but labels, and the parameters that say so."""
+        conditions: list[str] = []
+        values: list[Any] = []
+        if chosen.status:
+            conditions.append(f"r.status IN {_marks(len(chosen.status))}")
+            values += chosen.status
+        for condition, value in (
+            ("r.name = ?", chosen.name),
+            ("r.created_at >= ?", chosen.since),
+            ("r.parent_id = ?", chosen.parent_id),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        where = " AND ".join(conditions or ["1 = 1"])
+        return self._text("{runs} WHERE {columns} ORDER BY r.created_at DESC, r.run_id DESC", where), values
 
     def render(self, template: str) -> list[str]:
         """The statements of a migration: prefix and types filled in, comments left out."""
@@ -150,6 +170,10 @@ class Statements:
         return [part.strip() for part in text.split(";") if part.strip()]
 
 
-def _quoted(row: type[Row]) -> str:
-    """The columns of ``journal``; ``blob`` is a reserved word of some databases."""
-    return ", ".join('"blob"' if name == "blob" else name for name in row._fields)
+def _marks(count: int) -> str:
+    return f"({', '.join('?' * count)})"
+
+
+def _listed(columns: Sequence[str]) -> tuple[str, str]:
+    """What an INSERT of these columns names, and its marks."""
+    return ", ".join(columns), _marks(len(columns))

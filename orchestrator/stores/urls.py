@@ -1,11 +1,13 @@
-"""Store URLs: what each means, and why the others mean nothing. No password is ever shown, and nothing is ever created."""
+"""Store URLs: what each means, and why the others mean nothing. No password is ever shown, and nothing is ever
+created.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 from urllib.parse import unquote
 
 from orchestrator.errors import did_you_mean
@@ -22,7 +24,9 @@ _SECRET = re.compile(r"(//[^/@:]*):[^/]*@|([?&](?:password|passwd|pwd|token)=)[^
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqliteUrl:
-    """A file. ``mode``: make it where it is missing, or not, or do not even write; ``timeout`` in seconds, if it was given."""
+    """A file. ``mode``: make it where it is missing, or not, or do not even write; ``timeout`` in seconds, if it was
+    given.
+    """
 
     path: Path
     mode: Mode = "rwc"
@@ -149,7 +153,7 @@ def _options(query: str, shown: str) -> dict[str, str]:
 def _mode(text: str, shown: str) -> Mode:
     if text not in _MODES:
         raise BadStoreUrl(shown, problem=f"mode is one of {', '.join(_MODES)}, not {text!r}")
-    return cast("Mode", text)
+    return text
 
 
 def _seconds(text: str, shown: str) -> float:
