@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.spec import availability
+
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 WHOLE = [
@@ -38,3 +40,12 @@ def test_a_pipeline_of_the_documentation_runs(text: str, tmp_path: Path) -> None
 
 def test_there_are_pipelines_to_look_at() -> None:
     assert len(WHOLE) >= 3
+
+
+def test_the_page_lists_what_is_not_available_yet() -> None:
+    section = (ROOT / "docs" / "language.md").read_text().split("## Not available yet")[1]
+    said = {word for code in re.findall(r"`([^`$]+)`", section) for word in code.partition(":")[0].split()}
+    known = {word for _, names in availability._FIELDS for word in names.split()}
+    known |= {name for _, name, _ in availability._VALUES}
+    # What a sentence says around the keys.
+    assert said - {"orch", "validate", "FILE", "E190", "none", "never", "anthropic", "scripted"} == known
