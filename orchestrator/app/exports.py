@@ -1,0 +1,154 @@
+"""A run as JSON lines: a header with its graph, then the journal's rows with the contents of their blobs.
+
+The body of a row stands as JSON; its canonical bytes are what was hashed, so that the chain of sums can be checked again
+from the file alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from orchestrator import jsonish
+from orchestrator.app.history import load_content
+from orchestrator.errors import Exit, OrchError
+from orchestrator.journal.errors import Damaged
+from orchestrator.journal.records import Record, Row, decode_all
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
+
+    from orchestrator.graph.nodes import Graph
+    from orchestrator.journal.store import RunRow, Store
+
+FORMAT = "orch.export/1"
+_NOT_TEXT = frozenset({"kind", "code", "status", "effect", "tool", "model", "stop", "by", "hash", "key", "timer", "for"})
+_PAGE = 1_000
+
+
+class NotAnExport(OrchError):
+    """A file that is no export of a run."""
+
+    code: ClassVar[str] = "E703"
+    exit: ClassVar[Exit] = Exit.MISMATCH
+
+    def __init__(self, name: str, *, problem: str) -> None:
+        super().__init__(f"{name} is no export of a run: {problem}", hint="`orch export RUN` makes one")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An export read back. ``redacted`` ones hold no values, and their sums cannot be checked."""
+
+    run_id: str
+    graph: Graph | None
+    records: list[Record]
+    redacted: bool
+
+
+async def export_lines(store: Store, row: RunRow, *, redact: bool) -> AsyncIterator[dict[str, Any]]:
+    """The header, then a line per row. Raises ``Damaged`` where a content is missing."""
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "run": row.run_id,
+        "name": row.name,
+        "graph_hash": row.graph_hash,
+        "redacted": redact,
+    }
+    if not redact:
+        header["graph"] = jsonish.loads(await load_content(store, row))
+    yield header
+    seq = 1
+    rows = await store.rows(row.run_id)
+    for start in range(0, len(rows), _PAGE):
+        for each in rows[start : start + _PAGE]:
+            yield await _line(store, each, redact=redact)
+            seq = each.seq + 1
+    if row.head >= seq:
+        raise Damaged(row.run_id, seq=seq, problem="the row is missing")
+
+
+async def _line(store: Store, row: Row, *, redact: bool) -> dict[str, Any]:
+    line = row._asdict()
+    try:
+        content = row.body if row.blob is None else await store.get_blob(row.blob)
+        body = jsonish.loads(content or b"null")
+    except (KeyError, ValueError) as error:
+        raise Damaged(row.run_id, seq=row.seq, problem=f"its body cannot be read: {error}") from None
+    line["body"] = _without_values(body) if redact else body
+    if redact:
+        line["path"] = _without_keys(row.path)
+    return line
+
+
+def _without_values(body: Any, key: str = "") -> Any:
+    """The shape of a body: numbers, and texts of fixed alphabets; every other text by its length alone."""
+    if isinstance(body, dict):
+        found = cast("dict[str, Any]", body)
+        if key in ("output", "outputs", "inputs", "input", "args", "labels", "detail"):
+            return {"redacted": "object", "fields": len(found)}
+        return {name: _without_values(item, name) for name, item in found.items()}
+    if isinstance(body, list):
+        return [_without_values(item, key) for item in cast("list[Any]", body)]
+    if isinstance(body, str) and key not in _NOT_TEXT:
+        return f"<redacted: {len(body)} characters>"
+    return body
+
+
+def _without_keys(path: str) -> str:
+    """A path whose keys of map items are replaced by the beginning of their hash."""
+    import re
+
+    return re.sub(
+        r"\[([^\]]*)\]", lambda key: key[0] if key[1].isdigit() else f"[{jsonish.digest(key[1].encode())[:12]}]", path
+    )
+
+
+def read_export(path: Path) -> Exported:
+    """Read a file back and check its chain of sums. Raises ``NotAnExport`` and ``Damaged``."""
+    name = str(path)
+    try:
+        lines = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+    except OSError as error:
+        raise NotAnExport(name, problem=error.strerror or "it cannot be read") from None
+    except (ValueError, RecursionError):
+        raise NotAnExport(name, problem="it is not JSON lines") from None
+    header = lines[0] if lines and isinstance(lines[0], dict) else {}
+    if header.get("format") != FORMAT or not isinstance(header.get("run"), str):
+        raise NotAnExport(name, problem=f"its first line is not of format {FORMAT}")
+    redacted = header.get("redacted") is True
+    records = _records(name, header["run"], lines[1:], redacted=redacted)
+    return Exported(header["run"], None if redacted else _graph(name, header), records, redacted)
+
+
+def _graph(name: str, header: dict[str, Any]) -> Graph:
+    from orchestrator.graph.nodes import graph_from_json
+
+    data = header.get("graph")
+    try:
+        if jsonish.hash_of(data) != header.get("graph_hash"):
+            raise Damaged(header["run"], seq=1, problem="its graph is not the one that the header names")
+        return graph_from_json(cast("dict[str, Any]", data))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotAnExport(name, problem=f"its graph cannot be read: {error}") from None
+
+
+def _records(name: str, run_id: str, lines: Iterable[Any], *, redacted: bool) -> list[Record]:
+    rows: list[Row] = []
+    blobs: dict[str, bytes] = {}
+    for number, line in enumerate(lines, start=2):
+        try:
+            found = dict(cast("dict[str, Any]", line))
+            content = jsonish.canonical(found["body"])
+            if found["blob"] is not None:
+                if not redacted and jsonish.digest(content) != found["blob"]:
+                    raise Damaged(run_id, seq=int(found["seq"]), problem="its content is not the one that the row names")
+                blobs[found["blob"]] = content
+            rows.append(Row(**(found | {"body": None if found["blob"] is not None else content})))
+        except (KeyError, TypeError, ValueError):
+            raise NotAnExport(name, problem=f"line {number} is no row of a journal") from None
+    if any(row.run_id != run_id for row in rows):
+        raise NotAnExport(name, problem="it holds rows of another run")
+    return decode_all(run_id, rows, blobs.__getitem__, verify=not redacted)

@@ -1,0 +1,93 @@
+"""Which store a run of this user is in: a line per run, so that a run is found from any folder.
+
+The file is ``runs.jsonl`` in the user's state directory. A URL that holds a password is not noted; one with references to
+secrets is noted as written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from orchestrator.platform import user_state_dir
+
+_LARGEST = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """``store`` is an absolute URL, ``folder`` where the run was started, ``at`` when, in microseconds since the epoch."""
+
+    run: str
+    store: str
+    folder: str
+    at: int
+
+
+def write_note(note: Note) -> None:
+    """Keep a note. A state directory that cannot be written costs the convenience, not the run."""
+    if _has_password(note.store):
+        return
+    path = notes_path()
+    line = json.dumps({"run": note.run, "store": note.store, "folder": note.folder, "at": note.at}) + "\n"
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _shorten(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+def read_notes(path: Path | None = None) -> list[Note]:
+    """The notes, newest first; lines that are none are passed over."""
+    try:
+        lines = (path or notes_path()).read_bytes().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    found: dict[str, Note] = {}
+    for line in reversed(lines):
+        note = _parse(line)
+        if note is not None:
+            found.setdefault(note.run, note)
+    return list(found.values())
+
+
+def notes_path() -> Path:
+    """Where the notes are."""
+    return user_state_dir() / "runs.jsonl"
+
+
+def _parse(line: str) -> Note | None:
+    try:
+        data: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict):
+        return None
+    run, store, folder, at = (cast("dict[str, Any]", data).get(name) for name in ("run", "store", "folder", "at"))
+    if not (isinstance(run, str) and isinstance(store, str) and isinstance(folder, str) and type(at) is int):
+        return None
+    return Note(run, store, folder, at)
+
+
+def _shorten(path: Path) -> None:
+    """Keep the newer half of a file that has grown too long."""
+    if not path.exists() or path.stat().st_size < _LARGEST:
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.write_bytes(b"".join(lines[len(lines) // 2 :]))
+    fresh.chmod(0o600)
+    fresh.replace(path)
+
+
+def _has_password(url: str) -> bool:
+    authority = url.partition("://")[2].partition("/")[0]
+    user, at, _ = authority.rpartition("@")
+    return bool(at) and ":" in user and "${{" not in user

@@ -1,0 +1,90 @@
+"""From a file to a graph: load, compile, and say everything that is wrong at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from orchestrator.errors import Exit, OrchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.graph.nodes import Graph
+    from orchestrator.spec.diagnostics import Diagnostic
+
+
+class NoSuchFile(OrchError):
+    """A file that was named on the command line is not there, or is none."""
+
+    code: ClassVar[str] = "E005"
+    exit: ClassVar[Exit] = Exit.USAGE
+
+    def __init__(self, name: str, *, problem: str = "there is no file") -> None:
+        super().__init__(f"{problem} {name[:400]!r}", hint="`orch init` makes a starter pipeline")
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A compiled file. ``path`` is None for standard input; ``store`` is what the file itself says."""
+
+    path: Path | None
+    graph: Graph
+    store: str | None
+    warnings: tuple[Diagnostic, ...]
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is wrong with a file; ``sources`` are all files that were read for it, ``pipeline`` None where it has no graph.
+
+    ``fragment`` is True of a file without ``steps``, as those that others import.
+    """
+
+    name: str
+    diagnostics: tuple[Diagnostic, ...]
+    texts: Mapping[str, str]
+    sources: Sequence[str] = ()
+    pipeline: Pipeline | None = None
+    fragment: bool = False
+
+
+def examine(file: str, *, models: Mapping[str, str] | None = None) -> Findings:
+    """Load and compile a file, or ``-``. Raises ``NoSuchFile`` alone; ``models`` puts other models in the place of some."""
+    from orchestrator.compiler import compile as compile_spec
+    from orchestrator.spec.diagnostics import SpecErrors
+    from orchestrator.spec.load import load
+
+    path = None if file == "-" else Path(file)
+    try:
+        if path is not None and path.is_dir():
+            raise NoSuchFile(file, problem="this is a folder:")
+        if path is not None and not path.exists():
+            raise NoSuchFile(file)
+    except (OSError, ValueError):
+        raise NoSuchFile(file) from None
+    try:
+        loaded = load("-" if path is None else path)
+    except SpecErrors as error:
+        return Findings(file, error.diagnostics, error.texts)
+    compiled = compile_spec(loaded, models=models or {})
+    found = tuple(compiled.diagnostics)
+    texts: dict[str, str] = dict(loaded.texts)
+    data: dict[str, Any] = loaded.data
+    store = data.get("store")
+    pipeline = None
+    if compiled.graph is not None:
+        pipeline = Pipeline(path, compiled.graph, store if isinstance(store, str) else None, found, texts)
+    return Findings(file, found, texts, tuple(loaded.sources), pipeline, "steps" not in data)
+
+
+def read_pipeline(file: str, *, models: Mapping[str, str] | None = None) -> Pipeline:
+    """The compiled file. Raises ``SpecErrors`` with all problems, and ``NoSuchFile``."""
+    from orchestrator.spec.diagnostics import SpecErrors, has_errors
+
+    found = examine(file, models=models)
+    if found.pipeline is None or has_errors(found.diagnostics):
+        raise SpecErrors(found.diagnostics, texts=found.texts)
+    return found.pipeline

@@ -1,0 +1,171 @@
+"""Stores opened for one command, and the run that a person means: a full id, a prefix, ``@last`` or ``@-2``."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from orchestrator.app.config import Named
+from orchestrator.app.notes import Note, read_notes
+from orchestrator.errors import Exit, OrchError
+from orchestrator.journal.errors import NoDatabase, NoSuchRun
+from orchestrator.journal.store import RunFilter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from orchestrator.app.config import Config
+    from orchestrator.journal.store import RunRow, Store
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_LAST = re.compile(r"@(?:last|-(\d{1,4}))")
+
+
+class BadRunId(OrchError):
+    """The text can be no run's id."""
+
+    code: ClassVar[str] = "E004"
+    exit: ClassVar[Exit] = Exit.USAGE
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"{text[:140]!r} is no run id", hint="an id has letters, digits, `_`, `.` and `-`, and at most 128 of them"
+        )
+
+
+class AmbiguousRun(OrchError):
+    """Several runs begin with the prefix."""
+
+    code: ClassVar[str] = "E302"
+    exit: ClassVar[Exit] = Exit.NOT_FOUND
+
+    def __init__(self, prefix: str, found: list[str]) -> None:
+        super().__init__(f"{prefix!r} is the beginning of {len(found)} runs or more", hint=f"one of {', '.join(found)}")
+
+
+class NotThatManyRuns(OrchError):
+    """``@last`` or ``@-n`` where there are fewer runs."""
+
+    code: ClassVar[str] = "E305"
+    exit: ClassVar[Exit] = Exit.NOT_FOUND
+
+    def __init__(self, reference: str, count: int, store: str) -> None:
+        what = f"only {count} run{'s' if count != 1 else ''}" if count else "no runs"
+        super().__init__(f"there is no run {reference}: {store} has {what}", hint="`orch run FILE` starts one")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A run, in the store that holds it (open)."""
+
+    store: Store
+    row: RunRow
+
+
+def build_store(named: Named, *, table_prefix: str | None = None) -> Store:
+    """The store that ``named`` names, not opened yet. Raises ``BadStoreUrl``."""
+    from orchestrator.stores import open_store
+
+    options = {"prefix": table_prefix} if table_prefix else {}
+    return open_store(with_secrets(named), **options)
+
+
+def with_secrets(named: Named) -> str:
+    """The URL with its references to secrets resolved. Raises ``SecretsMissing``."""
+    url = named.absolute
+    if "${{" not in url:
+        return url
+    from orchestrator.app.secrets import SecretsMissing, secret_value
+
+    def value(match: re.Match[str]) -> str:
+        found = secret_value(match[1])
+        if not isinstance(found, str):
+            raise SecretsMissing([found])
+        return found
+
+    return re.sub(r"\$\{\{\s*secrets\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}", value, url)
+
+
+@asynccontextmanager
+async def opened(named: Named, config: Config, *, create: bool) -> AsyncGenerator[Store]:
+    """The store, open; closed at the end."""
+    store = build_store(named, table_prefix=config.table_prefix)
+    if create:
+        _make_folder(named)
+    await store.open(create=create)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def _make_folder(named: Named) -> None:
+    """The default store lives in a hidden folder beside the work: it is made with the first run."""
+    scheme, separator, rest = named.absolute.partition(":///")
+    if scheme.lower() != "sqlite" or not separator:
+        return
+    folder = Path("/" + rest.partition("?")[0].lstrip("/")).parent
+    if folder.name == ".orch" and not folder.exists() and folder.parent.is_dir():
+        with suppress(OSError):
+            folder.mkdir()
+
+
+@asynccontextmanager
+async def found_run(reference: str, config: Config) -> AsyncGenerator[Found]:
+    """The run that ``reference`` means, its store open. Raises ``NoSuchRun``, ``AmbiguousRun`` and ``BadRunId``.
+
+    The configured store is asked first, then the one that was noted when the run was started; of two that have a last
+    run, the later one counts.
+    """
+    if not _LAST.fullmatch(reference) and not RUN_ID.fullmatch(reference):
+        raise BadRunId(reference)
+    chosen = config.chosen()
+    noted = None if chosen.explicit else _noted(reference, read_notes(), str(Path.cwd()))
+    async with AsyncExitStack() as stack:
+        try:
+            store = await stack.enter_async_context(opened(chosen, config, create=False))
+            row = await _pick(store, reference)
+        except (NoDatabase, NoSuchRun, NotThatManyRuns) as error:
+            if noted is None:
+                raise _absent(error, reference) from None
+        else:
+            if noted is None or not _LAST.fullmatch(reference) or noted.at <= row.created_at:
+                yield Found(store, row)
+                return
+        async with opened(Named(noted.store, Path.cwd(), "note"), config, create=False) as store:
+            yield Found(store, await _pick(store, noted.run))
+
+
+def _absent(error: OrchError, reference: str) -> OrchError:
+    return NoSuchRun(reference) if isinstance(error, NoDatabase) else error
+
+
+def _noted(reference: str, notes: list[Note], here: str) -> Note | None:
+    last = _LAST.fullmatch(reference)
+    if last:
+        mine = [note for note in notes if note.folder == here]
+        back = int(last[1] or 1)
+        return mine[back - 1] if 0 < back <= len(mine) else None
+    exact = [note for note in notes if note.run == reference]
+    return (exact or [note for note in notes if note.run.startswith(reference)] or [None])[0]
+
+
+async def _pick(store: Store, reference: str) -> RunRow:
+    last = _LAST.fullmatch(reference)
+    if last:
+        back = int(last[1] or 1)
+        rows = await store.list_runs(RunFilter(limit=max(back, 1)))
+        if back < 1 or len(rows) < back:
+            raise NotThatManyRuns(reference, len(rows), store.name)
+        return rows[back - 1]
+    with suppress(NoSuchRun):
+        return await store.get_run(reference)
+    rows = await store.find_runs(reference, limit=10)
+    if not rows:
+        raise NoSuchRun(reference)
+    if len(rows) > 1:
+        raise AmbiguousRun(reference, [row.run_id for row in rows])
+    return rows[0]

@@ -1,0 +1,75 @@
+"""``orch db``: the tables of a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.session import Session, begin, run_async
+
+if TYPE_CHECKING:
+    from orchestrator.app.config import Named
+
+Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="The store; else that of --store and the configuration.")]
+
+
+def init(context: typer.Context, url: Url = None) -> int:
+    """Make the tables where there are none; bring older ones up to date."""
+    session = begin(context)
+
+    async def perform() -> tuple[str, list[int]]:
+        from orchestrator.app.runs import opened
+
+        async with opened(_named(session, url), session.config(), create=True) as store:
+            return store.name, await store.migrate()
+
+    name, applied = run_async(perform)
+    if session.flags.machine:
+        session.screen.data({"format": "orch.db/1", "store": name, "applied": applied})
+    session.screen.say(f"{name} is ready" + (f": applied {', '.join(map(str, applied))}" if applied else ""))
+    return 0
+
+
+def check(context: typer.Context, url: Url = None) -> int:
+    """Say what is wrong with the tables and settings of a store."""
+    session = begin(context)
+
+    async def perform() -> tuple[str, list[str]]:
+        from orchestrator.app.runs import opened
+
+        async with opened(_named(session, url), session.config(), create=False) as store:
+            return store.name, await store.check()
+
+    name, problems = run_async(perform)
+    if session.flags.machine:
+        session.screen.data({"format": "orch.db/1", "store": name, "problems": problems})
+    for problem in problems:
+        session.screen.problem("error", "E909", problem)
+    if not problems:
+        session.screen.say(f"{name} is in order")
+    return 1 if problems else 0
+
+
+def ddl(context: typer.Context, url: Url = None) -> int:
+    """Print the statements that make the tables, for someone with the right to run them."""
+    from orchestrator.app.runs import build_store
+
+    session = begin(context)
+    text = build_store(_named(session, url), table_prefix=session.config().table_prefix).ddl()
+    if session.flags.json:
+        session.screen.data({"format": "orch.db/1", "ddl": text})
+    else:
+        session.screen.data_text(text if text.endswith("\n") else text + "\n")
+    return 0
+
+
+def _named(session: Session, url: str | None) -> Named:
+    from pathlib import Path
+
+    from orchestrator.app.config import Named
+
+    return session.config().chosen() if url is None else Named(url, Path.cwd(), "--url", explicit=True)
+
+
+COMMANDS = {"init": init, "check": check, "ddl": ddl}

@@ -1,0 +1,66 @@
+"""What stands at the end of a run: status, time, tokens, cost, id, and the command to type next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.render.text import one_line, plain
+from orchestrator.cli.render.values import MARKS, count, elapsed, money
+from orchestrator.errors import Exit
+
+if TYPE_CHECKING:
+    from orchestrator.cli.screen import Screen
+
+EXITS = {
+    "done": Exit.DONE,
+    "failed": Exit.FAILED,
+    "cancelled": Exit.FAILED,
+    "limited": Exit.LIMITED,
+    "waiting": Exit.WAITING,
+    "paused": Exit.WAITING,
+}
+"""The exit code of ``run`` and ``resume`` by the status that a run got to."""
+
+
+def next_command(run_id: str, status: str, reason: str | None = None, *, step: str | None = None) -> str | None:
+    """What to type next about a run; None where it is done."""
+    match status:
+        case "failed":
+            return f"orch show {run_id} --tree"
+        case "paused" if reason == "doubt":
+            return f"orch resolve {run_id} {step or 'STEP'} --result JSON | --retry | --fail"
+        case "waiting" | "paused" | "stopped" | "stalled" | "queued":
+            return f"orch resume {run_id}"
+        case "running":
+            return f"orch logs {run_id} -f"
+        case _:
+            return None
+
+
+def say_end(screen: Screen, end: Any) -> None:
+    """The last lines of a run, for people. ``end`` is the engine's ``RunEnd``."""
+    mark, color = MARKS.get(end.status, ("?", "dim"))
+    reason = f" ({one_line(str(end.reason), 120)})" if end.reason else ""
+    error = end.error
+    if error and not screen.flags.quiet:
+        where = f" at {one_line(str(error['step']))}" if error.get("step") else ""
+        screen.say(screen.style(f"{error.get('code', 'failed')}{where}: {plain(str(error.get('message', '')))}", "red"))
+    for wait in end.waits:
+        screen.say(screen.style(f"waits: {describe_wait(wait)}", "yellow"))
+    took = elapsed((end.ended_at or end.started_at) - end.started_at)
+    screen.say(
+        f"{screen.style(f'{mark} {end.status}', 'bold', color)}{reason}  {took}  {count(end.tokens)} tokens  {money(end.spend)}"
+    )
+    screen.say(f"run {one_line(end.run_id)}")
+    doubtful = next((str(wait.get("path")) for wait in end.waits if wait.get("for") == "doubt"), None)
+    command = next_command(end.run_id, end.status, "doubt" if doubtful else end.reason, step=doubtful)
+    if command:
+        screen.say(f"next: {command}")
+
+
+def describe_wait(wait: dict[str, Any]) -> str:
+    """What a run waits for, on one line."""
+    what = str(wait.get("for") or wait.get("kind") or "")
+    path = str(wait.get("path") or "")
+    more = str(wait.get("message") or wait.get("reason") or "")
+    return one_line(" ".join(part for part in (path, what, more) if part), 200)

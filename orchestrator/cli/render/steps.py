@@ -1,0 +1,153 @@
+"""The steps of a run, as a tree of their paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.render.text import one_line
+from orchestrator.cli.render.values import MARKS, count, elapsed, moment, money, usd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.cli.screen import Screen
+    from orchestrator.journal.state import RunState, StepState
+
+
+@dataclass(slots=True)
+class Branch:
+    """A step and those inside it. ``name`` is what its path adds to that of the branch around it."""
+
+    path: str
+    name: str
+    step: StepState | None = None
+    inner: list[Branch] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+
+    def walk(self) -> Iterator[Branch]:
+        """The branch and all inside it, each before what it holds."""
+        yield self
+        for each in self.inner:
+            yield from each.walk()
+
+    @property
+    def tokens(self) -> int:
+        """Of the step and all inside it."""
+        return sum(each.step.tokens for each in self.walk() if each.step)
+
+    @property
+    def cost(self) -> int | None:
+        """Micro-dollars of the step and all inside it; None where a part of them is not known."""
+        total = 0
+        for each in self.walk():
+            if each.step is not None:
+                if each.step.cost is None:
+                    return None
+                total += each.step.cost + each.step.reserve
+        return total
+
+
+def split_path(path: str) -> list[str]:
+    """The parts of a path, each with what stands before it: ``a/b[c/d]#2`` is ``a``, ``a/b``, ``a/b[c/d]``, ``a/b[c/d]#2``."""
+    cuts: list[str] = []
+    depth = 0
+    for at, char in enumerate(path):
+        if depth == 0 and at and char in "/[#":
+            cuts.append(path[:at])
+        depth += (char == "[") - (char == "]")
+    return [*cuts, path]
+
+
+def within(path: str, step: str | None) -> bool:
+    """Whether ``path`` is that of ``step`` or of something inside it; True of every path where ``step`` is None."""
+    return step is None or path == step or (path.startswith(step) and path[len(step) : len(step) + 1] in ("/", "[", "#"))
+
+
+def grow(state: RunState) -> list[Branch]:
+    """The branches at the top, in the order in which the run reached them."""
+    found: dict[str, Branch] = {}
+    top: list[Branch] = []
+    for path, step in state.steps.items():
+        if not path:
+            continue
+        around: Branch | None = None
+        for part in split_path(path):
+            branch = found.get(part)
+            if branch is None:
+                branch = Branch(part, part[len(around.path) :].lstrip("/") if around else part)
+                found[part] = branch
+                (around.inner if around else top).append(branch)
+            around = branch
+        assert around is not None
+        around.step = step
+    return top
+
+
+def outline(screen: Screen, branches: list[Branch], now: int, *, depth: int | None, stream: Any) -> Iterator[str]:
+    """A line per branch, down to ``depth`` levels (None: all)."""
+    for branch in branches:
+        yield from _lines(screen, branch, "", now, depth, stream)
+
+
+def _lines(screen: Screen, branch: Branch, indent: str, now: int, depth: int | None, stream: Any) -> Iterator[str]:
+    yield indent + branch_line(screen, branch, now, stream=stream)
+    if depth is not None and depth <= 1:
+        return
+    for inner in branch.inner:
+        yield from _lines(screen, inner, indent + "  ", now, None if depth is None else depth - 1, stream)
+
+
+def branch_line(screen: Screen, branch: Branch, now: int, *, stream: Any) -> str:
+    """A step on one line: mark, name, status, attempt, time, tokens, cost, and what went wrong."""
+    step = branch.step
+    status = step.status if step is not None else "running"
+    mark, color = MARKS.get(status, ("?", "dim"))
+    parts = [screen.style(mark, color, stream=stream), one_line(branch.name, 60)]
+    facts = step_facts(branch, now)
+    if facts:
+        parts.append(screen.style("  ".join(facts), "dim", stream=stream))
+    if step is not None and step.error is not None and status != "done":
+        parts.append(screen.style(one_line(f"{step.error.get('code')}: {step.error.get('message')}", 100), "red", stream=stream))
+    return " ".join(parts)
+
+
+def step_facts(branch: Branch, now: int) -> list[str]:
+    """What there is to say of a step besides its name: all but what is plain."""
+    step = branch.step
+    facts: list[str] = []
+    if step is None:
+        return facts
+    if step.status not in ("done", "failed"):
+        facts.append(step.status)
+    if step.attempt > 1:
+        facts.append(f"attempt {step.attempt}")
+    if step.started_at is not None:
+        facts.append(elapsed((step.ended_at if step.ended else now or step.ended_at or step.started_at) - step.started_at))
+    tokens, cost = branch.tokens, branch.cost
+    if tokens:
+        facts.append(f"{count(tokens)} tokens")
+    if cost is None or cost or tokens:
+        facts.append(money(cost))
+    return facts
+
+
+def step_object(branch: Branch, *, io: bool) -> dict[str, Any]:
+    """A step as programs read it; with ``io`` what it gave, too."""
+    step = branch.step
+    if step is None:
+        return {"path": branch.path, "status": None}
+    found: dict[str, Any] = {
+        "path": branch.path,
+        "status": step.status,
+        "attempt": step.attempt,
+        "started_at": moment(step.started_at),
+        "ended_at": moment(step.ended_at),
+        "seconds": None if step.ended_at is None or step.started_at is None else (step.ended_at - step.started_at) / 1e6,
+        "usd": usd(branch.cost),
+        "tokens": branch.tokens,
+        "error": step.error,
+        "waiting": step.waiting,
+    }
+    if io:
+        found |= {"output": step.output, "files": step.files}
+    return found
