@@ -29,7 +29,8 @@ from benchmarks.engine import EMPTY, write_pipeline
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 Measured = dict[str, list[dict[str, Any]]]
 
 
@@ -60,7 +61,7 @@ def plain(job: str, key: str) -> Callable[[Measured], float]:
 def worker(module: str, workload: str, n: int, **variables: str) -> dict[str, Any]:
     """One workload in a process of its own."""
     argv = [sys.executable, "-m", f"benchmarks.{module}", workload, "-n", str(n)]
-    done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | variables, check=False)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env=os.environ | variables, check=False)
     if done.returncode:
         raise SystemExit(f"{module} {workload} ended with {done.returncode}: {done.stderr[-800:]}")
     return json.loads(done.stdout.splitlines()[-1])
