@@ -97,7 +97,7 @@ class ListType(Type):
 
 @dataclass(frozen=True, slots=True)
 class ObjectType(Type):
-    """``{a: T, b?: T}``. A field in ``optional`` may be missing, and is null then. An open object may have more fields."""
+    """``{a: T, b?: T}``. A field in ``optional`` may be missing, and is null then; an open object may have more."""
 
     fields: Mapping[str, Type] = field(hash=False)
     optional: frozenset[str] = frozenset()
@@ -332,7 +332,7 @@ def _join_objects(a: ObjectType, b: ObjectType) -> ObjectType:
 
 
 def assignable(a: Type, b: Type) -> bool:
-    """Whether a value of type ``a`` may stand where ``b`` is wanted. ``any`` may stand anywhere, and anything for it."""
+    """Whether a value of type ``a`` may stand where ``b`` is wanted. ``any`` may stand anywhere, anything for it."""
     if a == b:
         return True
     a, b = bare(a), bare(b)

@@ -1,7 +1,8 @@
 """From the types that authors write, as plain data, to types; import it from ``orchestrator.spec.types``.
 
-A type is written as a name (``string``, ``string?``, also ``[string]?`` in text), a list of one type, a mapping of fields,
-``{object: {...}}`` (no key inside it is special), or a facet form: a mapping with ``type``, ``enum`` or ``schema``.
+A type is written as a name (``string``, ``string?``, also ``[string]?`` in text), a list of one type, a mapping of
+fields, ``{object: {...}}`` (no key inside it is special), or a facet form: a mapping with ``type``, ``enum`` or
+``schema``.
 """
 
 from __future__ import annotations

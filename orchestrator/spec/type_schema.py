@@ -26,8 +26,8 @@ from orchestrator.spec.type_algebra import (
     FileType,
     IntegerType,
     ListType,
-    NullType,
     Nullable,
+    NullType,
     NumberType,
     ObjectType,
     SchemaType,
@@ -139,7 +139,7 @@ def _faceted_schema(type_: Faceted) -> dict[str, Any]:
 
 
 def from_schema(schema: Mapping[str, Any] | bool) -> Type:
-    """The type of a JSON Schema, as far as its structure is plain; ``any`` for the rest, so that it never says too much."""
+    """The type of a JSON Schema as far as its structure is plain, ``any`` for the rest: it never says too much."""
     root = schema if isinstance(schema, Mapping) else {}
     return _Reader(root).read(schema, ())
 

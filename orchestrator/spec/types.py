@@ -1,7 +1,7 @@
 """The types of the language: what they are, how they are written, and the JSON Schema that they become.
 
-The one place to import types from. Three parts stand behind it: the algebra (values and relations), the forms that authors
-write, and JSON Schema (draft 2020-12) with the checking of values.
+The one place to import types from. Three parts stand behind it: the algebra (values and relations), the forms that
+authors write, and JSON Schema (draft 2020-12) with the checking of values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a tool kind offers to the engine.
 
-The engine evaluates every expression of a tool's definition (purely, from the journal) and hands the performer one plain
-JSON ``request``, whose canonical hash is the step's input hash. References to secrets stand in it as markers
+The engine evaluates every expression of a tool's definition (purely, from the journal) and hands the performer one
+plain JSON ``request``, whose canonical hash is the step's input hash. References to secrets stand in it as markers
 (``secret_marker``), which ``CallContext.reveal`` turns into values at the last moment.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from orchestrator.expr.runtime import secret_marker as secret_marker  # part of what a tool kind builds on
 
 if TYPE_CHECKING:
     import logging
@@ -43,9 +45,9 @@ class FileOut:
 class Failed:
     """A bad end that is known: the effect is over, or never began.
 
-    ``code`` is the class that ``retry.on`` names (``timeout rate_limit unavailable tool_error invalid_output``) or a code of
-    docs/errors.md; ``status`` an HTTP status; ``no_effect`` True where it is proven that nothing happened (connection
-    refused, arguments refused, 429); ``retry_after`` in seconds where the other side asked for it.
+    ``code`` is the class that ``retry.on`` names (``timeout rate_limit unavailable tool_error invalid_output``) or a
+    code of docs/errors.md; ``status`` an HTTP status; ``no_effect`` True where it is proven that nothing happened
+    (connection refused, arguments refused, 429); ``retry_after`` in seconds where the other side asked for it.
     """
 
     code: str
@@ -76,11 +78,12 @@ def silent(text: str) -> None:
 class CallContext:
     """What one call may know of the run around it.
 
-    ``deadline`` is in seconds on the clock of ``anyio.current_time()``, None without a timeout; the engine cancels the call
-    at it, and the performer must then leave nothing running. ``folder`` is the absolute working directory of the run.
-    ``max_output`` is in bytes: what the caller can take (a model 64 KiB, a step as much as a record may hold); performers keep
-    16 MiB of a result at most. ``reveal`` turns the markers in a JSON value into secrets; ``redact`` takes their values out of
-    text, bytes and JSON. ``stored`` gives the absolute path of the stored copy of a ``file`` value (its hash).
+    ``deadline`` is in seconds on the clock of ``anyio.current_time()``, None without a timeout; the engine cancels the
+    call at it, and the performer must then leave nothing running. ``folder`` is the absolute working directory of the
+    run. ``max_output`` is in bytes: what the caller can take (a model 64 KiB, a step as much as a record may hold);
+    performers keep 16 MiB of a result at most. ``reveal`` turns the markers in a JSON value into secrets; ``redact``
+    takes their values out of text, bytes and JSON. ``stored`` gives the absolute path of the stored copy of a ``file``
+    value (its hash).
     """
 
     run_id: str
@@ -104,8 +107,3 @@ class Performer(Protocol):
     async def __call__(self, request: dict[str, Any], context: CallContext) -> Outcome:
         """Perform the call once. Raises nothing but cancellation; an exception is a bug, recorded as ``tool_error``."""
         ...
-
-
-def secret_marker(name: str) -> str:
-    """How a reference to a secret stands in evaluated text. NUL keeps it unforgeable: no clean text holds one."""
-    return f"\0secret:{name}\0"

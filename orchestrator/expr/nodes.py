@@ -1,0 +1,169 @@
+"""The syntax tree of an expression: frozen nodes that know where in the source they stand.
+
+``offset`` and ``end`` are code points from the start of the parsed text; they take no part in equality, so two trees
+are equal when they mean the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What all nodes have. ``cache`` holds the node's compiled form, once there is one."""
+
+    offset: int = field(default=0, compare=False, repr=False)
+    end: int = field(default=0, compare=False, repr=False)
+    cache: list[object] = field(default_factory=list, init=False, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Literal(Node):
+    """null, true, false, a number or a text."""
+
+    value: None | bool | int | float | str
+
+    def __eq__(self, other: object) -> bool:
+        # 1, 1.0 and true are equal in Python, and three expressions here.
+        if not isinstance(other, Literal):
+            return NotImplemented
+        return type(self.value) is type(other.value) and repr(self.value) == repr(other.value)
+
+    def __hash__(self) -> int:
+        return hash((type(self.value), repr(self.value)))
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Node):
+    """A name in scope, or one that a macro binds."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Node):
+    """``target.field``; the field's own text begins at ``field_offset``."""
+
+    target: Expr
+    field: str
+    field_offset: int = field(default=0, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Node):
+    """``target[index]``."""
+
+    target: Expr
+    index: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Node):
+    """``!x`` or ``-x``."""
+
+    operator: str
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Node):
+    """``left operator right``; the operator's own text begins at ``operator_offset``."""
+
+    operator: str
+    left: Expr
+    right: Expr
+    operator_offset: int = field(default=0, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional(Node):
+    """``condition ? then : otherwise``."""
+
+    condition: Expr
+    then: Expr
+    otherwise: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class ListLiteral(Node):
+    """``[a, b]``."""
+
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MapLiteral(Node):
+    """``{'a': 1}``."""
+
+    entries: tuple[tuple[Expr, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """``name(a, b)``, also when it was written ``a.name(b)``; the name begins at ``name_offset``."""
+
+    name: str
+    args: tuple[Expr, ...]
+    name_offset: int = field(default=0, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Macro(Node):
+    """``target.name(variable, body)``: map, filter, all, exists, exists_one, sort_by.
+
+    ``where`` is the condition of the three-part ``map(x, where, body)``.
+    """
+
+    name: str
+    target: Expr
+    variable: str
+    body: Expr
+    where: Expr | None = None
+    name_offset: int = field(default=0, compare=False, repr=False)
+
+
+Expr: TypeAlias = (
+    "Literal | Name | Select | Index | Unary | Binary | Conditional | ListLiteral | MapLiteral | Call | Macro"
+)
+
+MACROS = frozenset({"map", "filter", "all", "exists", "exists_one", "sort_by"})
+"""What binds a name over the items of a list, or over the keys of an object."""
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The nodes directly inside a node, in the order of the source."""
+    match expr:
+        case Literal() | Name():
+            return ()
+        case Select():
+            return (expr.target,)
+        case Index():
+            return (expr.target, expr.index)
+        case Unary():
+            return (expr.operand,)
+        case Binary():
+            return (expr.left, expr.right)
+        case Conditional():
+            return (expr.condition, expr.then, expr.otherwise)
+        case ListLiteral():
+            return expr.items
+        case MapLiteral():
+            return tuple(part for entry in expr.entries for part in entry)
+        case Call():
+            return expr.args
+        case Macro():
+            return (expr.target, *((expr.where,) if expr.where is not None else ()), expr.body)
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """The node and all nodes in it, parents first."""
+    stack: list[Expr] = [expr]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(reversed(children(node)))
