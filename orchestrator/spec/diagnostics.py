@@ -72,7 +72,7 @@ def warning(
 
 
 class SpecErrors(OrchError):
-    """A spec that cannot be used. ``diagnostics`` holds every problem found, warnings too, in the order of their places.
+    """A spec that cannot be used. ``diagnostics`` holds every problem found, warnings too, in the order of places.
 
     ``texts`` maps the names of files, as marks have them, to their texts, for ``render``.
     """
@@ -106,7 +106,7 @@ def render(
 ) -> str:
     """Diagnostics in one of the ``FORMATS``, with a newline at the end unless there is nothing to say.
 
-    ``texts`` maps the names of files to their texts, for the source lines of ``text``; ``color`` holds for ``text`` alone.
+    ``texts`` maps the names of files to their texts, for the source lines of ``text``; only ``text`` has color.
     """
     ordered = in_order(diagnostics)
     match form:

@@ -1,13 +1,14 @@
 """The kinds of values that fields of a pipeline file take, and the base of its models.
 
 Every problem is raised with a code of ``spec/codes.py`` as pydantic's error type, so that ``spec/shape.py`` makes one
-diagnostic out of each. Unions are told apart by the shape of the value (text, list, mapping, …) and never by trial, so a
-value has one problem, not one per member. Tags of unions start with NUL, which no YAML text holds: they are dropped from
-pydantic's locations without any doubt.
+diagnostic out of each. Unions are told apart by the shape of the value (text, list, mapping, …) and never by trial, so
+a value has one problem, not one per member. Tags of unions start with NUL, which no YAML text holds: they are dropped
+from pydantic's locations without any doubt.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, cast
@@ -28,6 +29,9 @@ from pydantic_core import PydanticCustomError
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
+
+# pydantic would load every plug-in that is installed, named by no one, and take 15 ms for it.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -96,6 +100,11 @@ def refuse(code: str, message: str, field: str | None = None) -> PydanticCustomE
     return PydanticCustomError(cast("Any", code), "{message}", {"message": message, "field": field})
 
 
+def either(*names: str) -> ConfigDict:
+    """How the published schema says that exactly one of some fields is needed."""
+    return ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in names]})
+
+
 def one_of(model: Model, *names: str) -> None:
     """Refuse a mapping that does not have exactly one of some fields."""
     given = [name for name in names if name in {each.removesuffix("_") for each in model.model_fields_set}]
@@ -105,14 +114,17 @@ def one_of(model: Model, *names: str) -> None:
     raise refuse("E109", f"exactly one of {listed} is needed", given[1] if given else None)
 
 
-def fixed(text: Any, field: str, what: str) -> None:
-    """Refuse an expression where its value could become code."""
-    if isinstance(text, str) and OPENING in text:
-        raise PydanticCustomError(
-            "E126",
-            "no `${{ }}` in {what}: a value must not become code",
-            {"what": what, "field": field, "offset": text.index(OPENING)},
-        )
+def _no_code(what: str) -> Any:
+    """Refuse an expression where its value could become code: in a text, or in the first item of a list."""
+
+    def check(value: Any) -> Any:
+        text = value[0] if isinstance(value, list) and value else value
+        if isinstance(text, str) and OPENING in text:
+            context = {"what": what, "offset": text.index(OPENING), "item": isinstance(value, list)}
+            raise PydanticCustomError("E126", "no `${{ }}` in {what}: a value must not become code", context)
+        return value
+
+    return AfterValidator(check)
 
 
 def shape(value: Any) -> str:
@@ -237,11 +249,24 @@ DurationOrText: TypeAlias = Annotated[
 Text: TypeAlias = str
 """Text that may hold ``${{ … }}``."""
 
-FixedText: TypeAlias = Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_expression)]
+FixedText: TypeAlias = Annotated[
+    str,
+    AfterValidator(_not_empty),
+    AfterValidator(_no_expression),
+    WithJsonSchema({"type": "string", "minLength": 1, "not": _EXPRESSION_SCHEMA}),
+]
 """Text without ``${{ … }}``: names, keys, source paths."""
 
-FullText: TypeAlias = Annotated[str, AfterValidator(_not_empty)]
+FullText: TypeAlias = Annotated[str, AfterValidator(_not_empty), WithJsonSchema({"type": "string", "minLength": 1})]
 """Text that may hold ``${{ … }}``, not empty."""
+
+_CODE_SCHEMA: Final = {"type": "string", "minLength": 1, "not": _EXPRESSION_SCHEMA}
+Script: TypeAlias = Annotated[FullText, _no_code("a script"), WithJsonSchema(_CODE_SCHEMA)]
+Statement: TypeAlias = Annotated[FullText, _no_code("a statement"), WithJsonSchema(_CODE_SCHEMA)]
+Command: TypeAlias = Annotated[list[Any], Field(min_length=1), _no_code("the name of a command")]
+"""A command and its arguments, which may hold ``${{ … }}``."""
+
+Launcher: TypeAlias = Annotated[list[Text], Field(min_length=1), _no_code("the name of a command")]
 
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 Positive: TypeAlias = Annotated[int, Field(ge=1)]
@@ -255,17 +280,14 @@ Limit: TypeAlias = Annotated[
 """A whole number from 1, or text with ``${{ … }}`` over ``inputs``."""
 
 Expr: TypeAlias = Annotated[
-    Annotated[str, AfterValidator(_not_empty), TEXT]
-    | Annotated[bool, FLAG]
-    | Annotated[float | int, NUMBER]
-    | Annotated[list[Any], LIST],
+    Annotated[FullText, TEXT] | Annotated[bool, FLAG] | Annotated[float, NUMBER] | Annotated[list[Any], LIST],
     BY_SHAPE,
 ]
 """One bare expression; booleans, numbers and lists of YAML are literals."""
 
 Type: TypeAlias = Annotated[
     Any,
-    WithJsonSchema({"$ref": "#/$defs/Type"}),
+    WithJsonSchema({"x-type": True}),
 ]
 """A TYPE as plain data: ``spec/types.py`` reads it."""
 

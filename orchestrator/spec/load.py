@@ -1,4 +1,4 @@
-"""Reading a pipeline file: bytes -> nodes with marks. The only user of ruamel, and in ``spec`` the only reader of files.
+"""Reading a pipeline file: bytes -> nodes with marks. The only user of ruamel, in ``spec`` the only reader of files.
 
 Limits are counted on the parser's events, and reading stops where one is met; all other problems of a file are found in
 one pass. Any bytes at all give diagnostics.
@@ -33,8 +33,8 @@ _CLOSED_EARLY: Final = re.compile(r"""(?:^|[:,\[{-])\s*(?:'[^']*'|"[^"]*"|\[[^\]
 class Loaded:
     """A file's data, with the place of each key and value of it, and of what it imports.
 
-    ``data`` is plain and must not be changed. Paths are tuples of keys and indices into it. ``sources`` maps the path of
-    every file that was read to the SHA-256 of its bytes, as hex; ``texts`` the names that marks use to what diagnostics
+    ``data`` is plain and must not be changed. Paths are tuples of keys and indices into it. ``sources`` maps the path
+    of every file that was read to the SHA-256 of its bytes, as hex; ``texts`` the names that marks use to what diagnostics
     show; ``parts`` the path of each ``{file: …}`` and ``{template: …}`` to the text of that file.
     """
 
@@ -72,7 +72,7 @@ class Loaded:
         return find(self.root, path)[1].source.folder
 
     def quoting_hint(self, path: DataPath) -> str | None:
-        """What to do where YAML may have cut a plain text short: at ` #`, or at a comma or bracket in a flow collection."""
+        """What to do where YAML may have cut a plain text short: at ` #`, or at a comma or bracket in a flow node."""
         _, node, found = find(self.root, path)
         if found < len(path) or not isinstance(node, Scalar) or node.style:
             return None
@@ -302,7 +302,7 @@ def _check_imported(node: Mapping, problems: list[Diagnostic]) -> None:
     if "version" not in node.entries:
         mark = node.source.mark(node.start, node.start + 1)
         problems.append(Diagnostic("E105", "`version` is missing in an imported file", mark, "write `version: 1`"))
-    elif node.data["version"] != 1 or node.data["version"] is True:
+    elif type(node.data["version"]) is not int or node.data["version"] != 1:
         problems.append(Diagnostic("E107", "`version` must be 1", mark_of(node.entries["version"][1])))
     for name, (key, value) in node.entries.items():
         if name in MERGED:

@@ -1,7 +1,7 @@
 """The nodes of a YAML text: plain data, and the place of every key and value.
 
-A node keeps two offsets into its source; lines and columns are made of them when a diagnostic asks. Aliases stand for the
-very node of their anchor, so a path through an alias has the place of what it stands for.
+A node keeps two offsets into its source; lines and columns are made of them when a diagnostic asks. Aliases stand for
+the very node of their anchor, so a path through an alias has the place of what it stands for.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def mark_in(node: Scalar, start: int, end: int) -> Mark:
 
 
 def _offsets(node: Scalar) -> list[int] | None:
-    """For each character of the scalar's text, and for its end, the offset in the source; None where that is not plain."""
+    """For each character of the scalar's text, and for its end, the offset in the source; None where that is hidden."""
     match node.style:
         case "":
             return _folded(node, node.start, node.end)

@@ -1,9 +1,10 @@
-"""Plain data -> a checked document: pydantic's findings as diagnostics at their places, and every model told its own place."""
+"""Plain data -> a checked document: pydantic's findings as diagnostics at their places, and every model told its own."""
 
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, Annotated, Any, Final, Union, cast, get_args, get_origin
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Union, cast, get_args, get_origin, get_type_hints
 
 from orchestrator.errors import did_you_mean
 from orchestrator.spec.diagnostics import Diagnostic
@@ -97,7 +98,11 @@ def owner(path: DataPath) -> str:
     """What a path stands in, in words: ``step `fetch```, or ``the file``."""
     for at in range(len(path) - 1, 0, -1):
         section = path[at - 1]
-        if section in _SECTIONS and isinstance(path[at], str) and (at < 2 or path[at - 2] not in ("with", "set", "output")):
+        if (
+            section in _SECTIONS
+            and isinstance(path[at], str)
+            and (at < 2 or path[at - 2] not in ("with", "set", "output"))
+        ):
             rest = [str(part) for part in path[at + 1 :] if isinstance(part, str)]
             inside = f"`{rest[-1]}` of " if rest else ""
             return f"{inside}{_SECTIONS[str(section)]} `{str(path[at])[:80]}`"
@@ -140,17 +145,15 @@ def _own(error: ErrorDetails, path: DataPath, loaded: Loaded, *, at_key: bool) -
     context = error.get("ctx", {})
     if at_key:
         return Diagnostic(error["type"], error["msg"], loaded.key_mark(path))
+    if "offset" in context:
+        inner = (*path, 0) if context["item"] else path
+        mark = loaded.mark_in(inner, context["offset"], context["offset"] + 3)
+        return Diagnostic(error["type"], error["msg"], mark, "pass it by `env`, `args` or `stdin`")
     if "field" not in context:
         return Diagnostic(error["type"], error["msg"], loaded.mark(path))
     if context["field"] is None:
         return Diagnostic(error["type"], f"{error['msg']} in {owner(path)}", loaded.key_mark(path))
-    path = (*path, context["field"])
-    if "offset" not in context:
-        return Diagnostic(error["type"], error["msg"], loaded.key_mark(path))
-    if path[-1] in ("argv", "launcher"):
-        path = (*path, 0)
-    mark = loaded.mark_in(path, context["offset"], context["offset"] + 3)
-    return Diagnostic(error["type"], error["msg"], mark, "pass it by `env`, `args` or `stdin`")
+    return Diagnostic(error["type"], error["msg"], loaded.key_mark((*path, context["field"])))
 
 
 def _unknown(where: tuple[Any, ...], path: DataPath, loaded: Loaded) -> Diagnostic:
@@ -276,11 +279,17 @@ def _model_at(where: tuple[Any, ...]) -> type[Model] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Model) else None
 
 
+@cache
+def _hints(model: type[Model]) -> dict[str, Any]:
+    """The annotations of a model's fields, with forward references resolved."""
+    return get_type_hints(model, include_extras=True)
+
+
 def _below(annotation: Any, part: Any) -> Any:
     annotation = _bare(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Model):
-        field = next((one for name, one in annotation.model_fields.items() if (one.alias or name) == part), None)
-        return field.annotation if field else None
+        name = next((name for name, one in annotation.model_fields.items() if (one.alias or name) == part), None)
+        return _hints(annotation).get(name) if name else None
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return next((one for one in arguments if _tagged(one, part)), None)

@@ -23,6 +23,7 @@ from orchestrator.spec.fields import (
     FixedText,
     FullText,
     Function,
+    Launcher,
     Limit,
     LongName,
     Model,
@@ -30,9 +31,10 @@ from orchestrator.spec.fields import (
     Names,
     Prompt,
     Sandbox,
+    Script,
     Text,
     Type,
-    fixed,
+    either,
     one_of,
     refuse,
     shape,
@@ -106,23 +108,16 @@ class ToolStep(StepBase):
 class RunStep(Guarded):
     """A script."""
 
-    run: FullText
+    run: Script
     args: list[Any] | None = None
     env: Env | None = None
     stdin: Any = None
     shell: Shell | None = None
-    launcher: list[Text] | None = None
+    launcher: Launcher | None = None
     files: dict[Name, FullText] | None = None
     """Files to keep."""
     expect: list[int] | None = None
     """Good exit codes; `[0]` by default."""
-
-    @model_validator(mode="after")
-    def _script(self) -> Self:
-        fixed(self.run, "run", "a script")
-        if self.launcher:
-            fixed(self.launcher[0], "launcher", "the name of a command")
-        return self
 
 
 class PythonStep(Guarded):
@@ -181,6 +176,8 @@ class SwitchStep(StepBase):
 
 class AskBody(Model):
     """A question to a person."""
+
+    model_config = either("choices", "schema")
 
     message: Prompt
     choices: Choices | None = None

@@ -13,6 +13,7 @@ from orchestrator.spec.fields import (
     MAP,
     NUMBER,
     TEXT,
+    Command,
     Count,
     DurationOrText,
     Effect,
@@ -21,14 +22,17 @@ from orchestrator.spec.fields import (
     FixedText,
     FullText,
     Function,
+    Launcher,
     Model,
     Positive,
     Prompt,
     Sandbox,
+    Script,
+    Statement,
     Text,
     ToolName,
     Type,
-    fixed,
+    either,
     one_of,
     refuse,
     shape,
@@ -76,7 +80,7 @@ class ToolBase(Model):
     approve: Expr | None = None
     """`never`, `always`, or an expression over `args`."""
     sandbox: Sandbox | None = None
-    launcher: list[Text] | None = None
+    launcher: Launcher | None = None
     """Put before the command."""
     allow: list[Text] | None = None
     deny: list[Text] | None = None
@@ -88,12 +92,6 @@ class ToolBase(Model):
     """What a second call would do."""
     on_doubt: OnDoubt | None = None
 
-    @model_validator(mode="after")
-    def _launched(self) -> Self:
-        if self.launcher:
-            fixed(self.launcher[0], "launcher", "the name of a command")
-        return self
-
 
 class PythonTool(ToolBase):
     """A function of Python."""
@@ -104,8 +102,10 @@ class PythonTool(ToolBase):
 class ShellBody(Model):
     """A command, or a script."""
 
-    argv: Annotated[list[Any], Field(min_length=1)] | None = None
-    script: FullText | None = None
+    model_config = either("argv", "script")
+
+    argv: Command | None = None
+    script: Script | None = None
     args: list[Any] | None = None
     stdin: Any = None
     shell: Shell | None = None
@@ -115,9 +115,7 @@ class ShellBody(Model):
     @model_validator(mode="after")
     def _command(self) -> Self:
         one_of(self, "argv", "script")
-        fixed(self.script, "script", "a script")
         if self.argv is not None:
-            fixed(self.argv[0], "argv", "the name of a command")
             for name in ("args", "shell"):
                 if name in self.model_fields_set:
                     raise refuse("E127", f"`{name}` goes with `script`, not with `argv`", name)
@@ -132,6 +130,8 @@ class ShellTool(ToolBase):
 
 class Auth(Model):
     """One way to say who asks."""
+
+    model_config = either("basic", "bearer")
 
     basic: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
     """User and password."""
@@ -188,6 +188,8 @@ class FilesTool(ToolBase):
 class McpBody(Model):
     """A server of the Model Context Protocol."""
 
+    model_config = either("command", "url")
+
     command: Annotated[list[Text], Field(min_length=1)] | None = None
     url: FullText | None = None
     headers: dict[str, Text] | None = None
@@ -210,13 +212,8 @@ class McpTool(ToolBase):
 class SqlBody(Model):
     """A statement whose values are bound by name."""
 
-    statement: FullText
+    statement: Statement
     store: Text | None = None
-
-    @model_validator(mode="after")
-    def _bound(self) -> Self:
-        fixed(self.statement, "statement", "a statement, which takes values by name")
-        return self
 
 
 class SqlTool(ToolBase):
@@ -233,6 +230,8 @@ class PipelineTool(ToolBase):
 
 class AskToolBody(Model):
     """A question to a person."""
+
+    model_config = either("choices", "schema")
 
     message: Prompt
     choices: Choices | None = None

@@ -1,0 +1,130 @@
+"""The published JSON Schema of the language, made of the models, for editors and for validators of others."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from typing import Any, Final, cast
+
+from orchestrator.spec.document import Document
+from orchestrator.spec.fields import Model, Part
+from orchestrator.spec.steps import Step
+from orchestrator.spec.tools import Tool
+
+SCHEMA_FILE: Final = "schemas/pipeline.v1.schema.json"
+
+_FACETS: Final = {
+    "type": {"$ref": "#/$defs/Type"},
+    "enum": {"type": "array", "minItems": 1},
+    "schema": {"type": ["object", "boolean"], "description": "A JSON Schema, draft 2020-12"},
+    "description": {"type": "string"},
+    "default": {},
+    "env": {"type": "string", "description": "A variable whose value is the default, where it is set"},
+    "minimum": {"type": "number"},
+    "maximum": {"type": "number"},
+    "minLength": {"type": "integer", "minimum": 0},
+    "maxLength": {"type": "integer", "minimum": 0},
+    "pattern": {"type": "string", "minLength": 1},
+    "minItems": {"type": "integer", "minimum": 0},
+    "maxItems": {"type": "integer", "minimum": 0},
+}
+_FIELDS: Final = {
+    "type": "object",
+    "propertyNames": {"pattern": r"^[A-Za-z_][A-Za-z0-9_-]*\??$"},
+    "additionalProperties": {"$ref": "#/$defs/Type"},
+}
+_TYPE: Final = {
+    "description": "A type: `string`, `integer`, `T?`, `[T]`, `{a: T, b?: T}`, or `{type: T, …}` with facets",
+    "oneOf": [
+        {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9_]*\??$"},
+        {"type": "array", "minItems": 1, "maxItems": 1, "items": {"$ref": "#/$defs/Type"}},
+        {
+            "type": "object",
+            "if": {"anyOf": [{"required": ["type"]}, {"required": ["enum"]}, {"required": ["schema"]}]},
+            "then": {"properties": _FACETS, "additionalProperties": False},
+            "else": {
+                "if": {"required": ["object"], "maxProperties": 1, "properties": {"object": {"type": "object"}}},
+                "then": {"properties": {"object": _FIELDS}},
+                "else": _FIELDS,
+            },
+        },
+    ],
+}
+
+
+def pipeline_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a pipeline file."""
+    from pydantic import TypeAdapter
+    from pydantic.json_schema import models_json_schema
+
+    _, made = models_json_schema([(Document, "validation")])
+    definitions: dict[str, Any] = {**made["$defs"], "Type": _TYPE}
+    for name, alias in (("Step", Step), ("Tool", Tool), ("Part", Part)):
+        union = {key: value for key, value in TypeAdapter(cast("Any", alias)).json_schema().items() if key != "$defs"}
+        definitions[name] = _tidy(union, {})
+    shared = {_frozen(definitions[name]): name for name in ("Step", "Tool", "Part")}
+    for name, definition in definitions.items():
+        if name not in ("Step", "Tool", "Part", "Type"):
+            definitions[name] = _tidy(definition, shared)
+    for model in _models(Model):
+        if model.__name__ in definitions:
+            _describe(model, definitions[model.__name__])
+    whole = definitions.pop("Document")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A pipeline, version 1",
+        **whole,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _models(base: type[Model]) -> list[type[Model]]:
+    return [one for child in base.__subclasses__() for one in (child, *_models(child))]
+
+
+def _frozen(schema: Any) -> str:
+    return repr({key: value for key, value in schema.items() if key != "description"})
+
+
+def _tidy(schema: Any, shared: dict[str, str]) -> Any:
+    """Without titles and null defaults; what is named is referred to by its name."""
+    if isinstance(schema, list):
+        return [_tidy(item, shared) for item in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    if "x-type" in schema:
+        return {"$ref": "#/$defs/Type"}
+    tidy: dict[str, Any] = {}
+    for key, value in cast("dict[str, Any]", schema).items():
+        if key == "properties":
+            tidy[key] = {name: _tidy(item, shared) for name, item in value.items()}
+        elif not (key == "title" or (key == "default" and value is None)):
+            tidy[key] = _tidy(value, shared)
+    if "patternProperties" in tidy:
+        tidy["additionalProperties"] = False
+    name = shared.get(_frozen(tidy))
+    return {"$ref": f"#/$defs/{name}"} if name else tidy
+
+
+def _describe(model: type[Model], definition: dict[str, Any]) -> None:
+    """Give the properties of a model the texts that stand under its fields in the source."""
+    for base in reversed(model.__mro__):
+        if issubclass(base, Model) and base is not Model:
+            for name, text in _texts(base).items():
+                field = definition["properties"].get(model.model_fields[name].alias or name)
+                if field is not None:
+                    field["description"] = text
+
+
+def _texts(model: type[Model]) -> dict[str, str]:
+    """The text under each field of a class. pydantic can collect them too, but does so at each start."""
+    body = cast("ast.ClassDef", ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]).body
+    texts: dict[str, str] = {}
+    for before, after in zip(body, body[1:], strict=False):
+        match before, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[name] = text
+            case _:
+                pass
+    return texts
