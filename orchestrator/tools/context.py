@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 class ToolContext:
     """Handed to a function that has a parameter named ``context``.
 
-    ``idempotency_key`` stays the same when one logical attempt is made again: hand it on to what deduplicates. ``deadline``
-    is in seconds on ``time.monotonic()``, None without a timeout. ``folder`` is the run's working directory; ``path`` names
-    the step, ``attempt`` counts from 1. What goes to ``log`` is redacted and kept out of the journal.
+    ``idempotency_key`` stays the same when one logical attempt is made again: hand it on to what deduplicates.
+    ``deadline`` is in seconds on ``time.monotonic()``, None without a timeout. ``folder`` is the run's working
+    directory; ``path`` names the step, ``attempt`` counts from 1. What goes to ``log`` is redacted and kept out of the
+    journal.
     """
 
     idempotency_key: str
@@ -32,8 +33,8 @@ class ToolError(Exception):
     """Raised by a function to end its call badly, on purpose.
 
     ``code`` is a class that ``retry.on`` may name (``tool_error``, ``rate_limit``, ``unavailable``, ``timeout``,
-    ``invalid_output``); ``status`` a number that it may name too; ``detail`` JSON for ``error.detail``; ``no_effect`` True
-    where it is certain that nothing happened, so that a next attempt is a new one and never in doubt.
+    ``invalid_output``); ``status`` a number that it may name too; ``detail`` JSON for ``error.detail``; ``no_effect``
+    True where it is certain that nothing happened, so that a next attempt is a new one and never in doubt.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Finding the function that ``python: "pkg.mod:function"`` names.
 
 It is sought in the environment, then in the folder of the file that names it. A module of a folder is imported under a
-private name, so that two folders may each have a ``tools.py``; while it is imported its folder stands on ``sys.path``, so
-that it can import its neighbours at its top, and afterwards ``sys.path`` is what it was.
+private name, so that two folders may each have a ``tools.py``; while it is imported its folder stands on ``sys.path``,
+so that it can import its neighbours at its top, and afterwards ``sys.path`` is what it was.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class NoFunction(OrchError):
     code = "E610"
 
     def __init__(self, ref: str, why: str) -> None:
-        super().__init__(f"{ref}: {why}", hint="write it as pkg.mod:function, found where Python runs or beside the file")
+        super().__init__(
+            f"{ref}: {why}", hint="write it as pkg.mod:function, found where Python runs or beside the file"
+        )
         self.ref = ref
 
 

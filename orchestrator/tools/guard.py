@@ -4,13 +4,13 @@ Run as a file, in a fresh interpreter without site packages, so it imports littl
 
     python -I -S guard.py LIFE REPORT GRACE NAMES RLIMITS PROGRAM ARGUMENT…
 
-``LIFE`` is a descriptor that reads as ended when the driver has died or wants the program gone, ``REPORT`` one that gets
-one JSON line: ``{"exit": code}``, ``{"error": errno}`` where the program could not be started, or ``{"killed": true}``.
-``GRACE`` is the time between TERM and KILL in seconds, ``NAMES`` a JSON list of the only variables that the program gets,
-``RLIMITS`` a JSON object of resource limits by name.
+``LIFE`` is a descriptor that reads as ended when the driver has died or wants the program gone, ``REPORT`` one that
+gets one JSON line: ``{"exit": code}``, ``{"error": errno}`` where the program could not be started, or
+``{"killed": true}``. ``GRACE`` is the time between TERM and KILL in seconds, ``NAMES`` a JSON list of the only
+variables that the program gets, ``RLIMITS`` a JSON object of resource limits by name.
 
-On Linux this process is the subreaper of all that the program starts: what leaves its session or loses its parent becomes
-this one's child. When there is none left, nothing is.
+On Linux this process is the subreaper of all that the program starts: what leaves its session or loses its parent
+becomes this one's child. When there is none left, nothing is.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ import select
 import signal
 import sys
 import time
+
+TYPE_CHECKING = False  # typing is not imported here: it costs as much as all the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -63,7 +67,13 @@ def main(argv: list[str]) -> None:
     _say(report, {"killed": True} if code is None else {"exit": code})
 
 
-def _start(program: list[str], environment: dict[str, bytes], limits: dict[str, int], report: int, prctl) -> int | None:  # noqa: ANN001
+def _start(
+    program: list[str],
+    environment: dict[str, bytes],
+    limits: dict[str, int],
+    report: int,
+    prctl: Callable[[int, int], int],
+) -> int | None:
     """Fork and exec the program in a session of its own; None, and the errno in the report, where that fails."""
     reader, writer = os.pipe()
     me = os.getpid()
@@ -117,7 +127,8 @@ def _limit(limits: dict[str, int]) -> None:
         for name, value in limits.items():
             number = getattr(resource, f"RLIMIT_{name.upper()}")
             hard = resource.getrlimit(number)[1]
-            resource.setrlimit(number, (value, value) if hard == resource.RLIM_INFINITY else (min(value, hard),) * 2)
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(number, (value, value))
 
 
 def _reap(child: int) -> int | None:
@@ -188,7 +199,8 @@ def _say(report: int, message: dict[str, object]) -> None:
         os.write(report, json.dumps(message).encode() + b"\n")
 
 
-def _prctl():  # noqa: ANN202  a foreign function, or one that does nothing where there is none
+def _prctl() -> Callable[[int, int], int]:
+    """The system call, or what does nothing where there is none."""
     if not _LINUX:
         return lambda option, value: 0
     import ctypes

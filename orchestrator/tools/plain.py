@@ -17,9 +17,9 @@ DEPTH = 64
 def plain(value: Any, *, depth: int = DEPTH) -> Any:
     """``value`` as JSON, without importing what it may be made of.
 
-    Mappings, sequences, sets (sorted), dataclasses, models with ``model_dump``, enums (their values), paths, times (ISO 8601),
-    durations (seconds), decimals and UUIDs (text), UTF-8 bytes (text), and arrays with ``tolist``. TypeError for anything
-    else, ValueError for what is nested over ``depth`` levels or is no UTF-8.
+    Mappings, sequences, sets (sorted), dataclasses, models with ``model_dump``, enums (their values), paths, times (ISO
+    8601), durations (seconds), decimals and UUIDs (text), UTF-8 bytes (text), and arrays with ``tolist``. TypeError for
+    anything else, ValueError for what is nested over ``depth`` levels or is no UTF-8.
     """
     if value is None or isinstance(value, (bool, str, int, float)) and not isinstance(value, Enum):
         return value

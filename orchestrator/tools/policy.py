@@ -55,8 +55,8 @@ def failed(
 def cap(value: Any, max_output: int) -> tuple[Any, str | None]:
     """``value`` in at most ``max_output`` bytes, and its whole text where it had to be cut, else None.
 
-    ``value`` is JSON. Text is cut at its end. In lists and objects the longest texts are cut, so that the shape stays; where
-    that is not enough, the value becomes the head of its JSON text. The whole text is at most ``KEPT`` bytes.
+    ``value`` is JSON. Text is cut at its end. In lists and objects the longest texts are cut, so that the shape stays;
+    where that is not enough, the value becomes the head of its JSON text. The whole text is at most ``KEPT`` bytes.
     """
     whole = value if isinstance(value, str) else dumps(value)
     size = _size(whole)
@@ -90,8 +90,8 @@ def tail(text: str, size: int = TAIL) -> str:
 def read_result(text: str, *, offset: int = 0, limit: int | None = None, max_output: int = 65_536) -> dict[str, Any]:
     """A piece of a kept result, as the tool ``read_result`` gives it.
 
-    ``offset`` and ``limit`` count characters; a piece has at most ``max_output`` bytes. ``next`` is the offset to go on from,
-    None at the end. ValueError for a negative offset or a limit under 1.
+    ``offset`` and ``limit`` count characters; a piece has at most ``max_output`` bytes. ``next`` is the offset to go on
+    from, None at the end. ValueError for a negative offset or a limit under 1.
     """
     if offset < 0 or (limit is not None and limit < 1):
         raise ValueError("offset is at least 0, and limit at least 1")

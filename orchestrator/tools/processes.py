@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import subprocess
@@ -30,7 +29,9 @@ _CHUNK = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The program ran. ``exit`` is its code, 128 + n after signal n; each output at most ``KEPT`` bytes, and what it had more."""
+    """The program ran. ``exit`` is its code, 128 + n after signal n; each output at most ``KEPT`` bytes, and what it
+    had more.
+    """
 
     exit: int
     stdout: bytes
@@ -66,8 +67,8 @@ async def run(
 ) -> Ended | NotStarted | Vanished:
     """Run ``argv`` with exactly the variables of ``env`` in ``folder``; ``seen`` is given stdout as it comes.
 
-    Everything that the program started is killed when it ends, when this call is cancelled (which then goes on), and when
-    this process dies.
+    Everything that the program started is killed when it ends, when this call is cancelled (which then goes on), and
+    when this process dies.
     """
     life_read, life_write = os.pipe()
     report_read, report_write = os.pipe()
@@ -119,16 +120,25 @@ async def _attend(
             await process.wait()
             with contextlib.suppress(anyio.BrokenResourceError):
                 await process.aclose()
-        with open(report, "rb", closefd=True) as pipe:
-            fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_NONBLOCK)
-            said = pipe.read() or b""
-    match json.loads(said or b"{}"):
+        said = _said(report)
+    match said:
         case {"exit": int(code)}:
             return Ended(code, bytes(out.body), bytes(err.body), out.dropped, err.dropped)
         case {"error": int(number)}:
             return NotStarted(number)
         case _:
             return Vanished()
+
+
+def _said(report: int) -> dict[str, object]:
+    """The guard's report, nothing where it died before it could make one; closes the descriptor."""
+    os.set_blocking(report, False)
+    try:
+        return json.loads(os.read(report, 4096) or b"{}")
+    except BlockingIOError:
+        return {}
+    finally:
+        os.close(report)
 
 
 async def _write(process: anyio.abc.Process, body: bytes) -> None:

@@ -1,10 +1,10 @@
 """Python functions as tools and steps.
 
-Request: ``{"ref": "pkg.mod:function", "args": {…}, "search": [folder, …], "folder": working directory}``. ``search`` holds the
-folder of the file that names the function. The output is what the function returns, as JSON (``plain``).
+Request: ``{"ref": "pkg.mod:function", "args": {…}, "search": [folder, …], "folder": working directory}``. ``search``
+holds the folder of the file that names the function. The output is what the function returns, as JSON (``plain``).
 
-A plain function runs in a thread of its own. A thread cannot be killed: when its call is cancelled it goes on alone, its
-result is dropped, and the process does not wait for it at its end.
+A plain function runs in a thread of its own. A thread cannot be killed: when its call is cancelled it goes on alone,
+its result is dropped, and the process does not wait for it at its end.
 """
 
 from __future__ import annotations
@@ -122,12 +122,10 @@ def _arguments(function: Callable[..., Any], args: dict[str, Any], context: Call
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
-def _from_exception(
-    error: BaseException, context: CallContext, *, no_effect: bool = False, when: str = ""
-) -> Failed:
+def _from_exception(error: BaseException, context: CallContext, *, no_effect: bool = False, when: str = "") -> Failed:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)]
     lines = [f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames[-_FRAMES:]]
     if isinstance(error, ToolError):
@@ -138,7 +136,12 @@ def _from_exception(
             except Exception as bad:  # noqa: BLE001  objects of the user's are asked for their contents
                 detail = {"traceback": lines, "problem": f"detail is not JSON: {_sentence(bad)}"}
         return failed(
-            context, error.code, error.message, status=error.status, detail=detail, no_effect=error.no_effect or no_effect
+            context,
+            error.code,
+            error.message,
+            status=error.status,
+            detail=detail,
+            no_effect=error.no_effect or no_effect,
         )
     return failed(context, "tool_error", when + _sentence(error), detail={"traceback": lines}, no_effect=no_effect)
 

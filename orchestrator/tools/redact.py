@@ -1,7 +1,8 @@
 """Keeping the values of secrets out of everything that is written down.
 
-A secret travels as a marker (``protocol.secret_marker``) and becomes its value inside a performer, at the last moment. What
-comes back from outside may hold that value, plain or encoded: ``Redactor`` replaces each occurrence by ``***NAME***``.
+A secret travels as a marker (``protocol.secret_marker``) and becomes its value inside a performer, at the last moment.
+What comes back from outside may hold that value, plain or encoded: ``Redactor`` replaces each occurrence by
+``***NAME***``.
 
 Values of fewer than four characters are too common to search for: only a whole text that equals one is replaced, and
 ``Redactor.weak`` names them, so that a run can warn.
@@ -62,8 +63,8 @@ def _value(name: str, secrets: Mapping[str, str]) -> str:
 class Redactor:
     """Replaces the values of secrets by ``***NAME***`` in text, bytes and nested JSON.
 
-    Found are: the value as it stands, each line of a value of several lines, and both in JSON, Python, HTML, shell, percent
-    and hexadecimal escapes, and in base64 (plain and URL-safe) at any alignment, wrapped or not.
+    Found are: the value as it stands, each line of a value of several lines, and both in JSON, Python, HTML, shell,
+    percent and hexadecimal escapes, and in base64 (plain and URL-safe) at any alignment, wrapped or not.
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
@@ -86,12 +87,15 @@ class Redactor:
                     forms.setdefault(form, shown)
                     encoded.setdefault(form, shown)
         self.weak = tuple(weak)
-        self._forms = sorted(forms.items(), key=lambda item: -len(item[0]))
-        self._encoded = [(form[:6], form[-6:], re.compile(_WRAPPED.join(map(re.escape, form))), shown)
-                         for form, shown in encoded.items() if len(form) >= 12]
+        self.forms = sorted(forms.items(), key=lambda item: -len(item[0]))
+        self._encoded = [
+            (form[:6], form[-6:], re.compile(_WRAPPED.join(map(re.escape, form))), shown)
+            for form, shown in encoded.items()
+            if len(form) >= 12
+        ]
 
     def __call__(self, value: Any) -> Any:
-        """``value`` without secrets: text, bytes, or JSON at any depth, keys too. Other values come back as they are."""
+        """``value`` without secrets: text, bytes, or JSON at any depth, keys too. Other values come back unchanged."""
         if not self._whole:
             return value
         if isinstance(value, str):
@@ -119,18 +123,19 @@ class Redactor:
         return RedactedStream(self)
 
     def _bytes(self, body: bytes) -> bytes:
-        # Latin-1 gives each byte a character of its own; the forms take the same way, so that other bytes stay as they are.
+        # Latin-1 gives each byte a character of its own; the forms take the same way, so that other bytes stay as they
+        # are.
         text = body.decode("latin-1")
         spans = [
             (at, at + len(needle), shown)
-            for form, shown in self._forms
+            for form, shown in self.forms
             for needle in [form.encode("utf-8", "surrogatepass").decode("latin-1")]
             for at in _find_all(text, needle)
         ]
         return _replace(text, spans).encode("latin-1") if spans else body
 
     def _spans(self, text: str) -> Iterator[tuple[int, int, str]]:
-        for form, shown in self._forms:
+        for form, shown in self.forms:
             for at in _find_all(text, form):
                 yield at, at + len(form), shown
         for head, tail, pattern, shown in self._encoded:
@@ -147,7 +152,7 @@ class RedactedStream:
     """
 
     def __init__(self, redactor: Redactor) -> None:
-        self._forms = redactor._forms  # noqa: SLF001  one class in two parts: the state of a stream, and what is sought
+        self._forms = redactor.forms
         self._prefixes = frozenset(form[:end] for form, _ in self._forms for end in range(1, len(form)))
         self._longest = max((len(form) for form, _ in self._forms), default=1)
         self._held = ""

@@ -9,10 +9,10 @@ Request, all keys but one of the first two optional::
     "folder": working directory                           "files": {NAME: path} kept when the program has ended
     "json": true, where stdout is one JSON document       "rlimits": {"cpu": seconds, "as": bytes, "nofile": n, …}
 
-The output is ``{"exit", "stdout", "stderr"}``, or the document. A script stands in a file of its own: ``$0`` of bash and sh,
-the ``{0}`` of any other shell (at the end where there is none). Behind a launcher, which may not see our files, bash, sh and
-python3 get it by ``-c``. No value is ever inserted into a script. The program's environment is
-``PATH HOME LANG TZ TMPDIR`` as far as they are set here, ``ORCH_IDEMPOTENCY_KEY``, and ``env`` (a null takes a variable away).
+The output is ``{"exit", "stdout", "stderr"}``, or the document. A script stands in a file of its own: ``$0`` of bash
+and sh, the ``{0}`` of any other shell (at the end where there is none). Behind a launcher, which may not see our files,
+bash, sh and python3 get it by ``-c``. No value is ever inserted into a script. The program's environment is ``PATH HOME
+LANG TZ TMPDIR`` as far as they are set here, ``ORCH_IDEMPOTENCY_KEY``, and ``env`` (a null takes a variable away).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from orchestrator.tools.processes import Ended, NotStarted, Vanished, run
 from orchestrator.tools.protocol import Failed, FileOut, Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from orchestrator.tools.protocol import CallContext, Outcome
 
@@ -52,17 +52,17 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
     stdin = request.get("stdin")
     with _command(request) as argv:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            end = await run(
-                argv,
-                env=environment(context, request.get("env") or {}),
-                folder=str(folder),
-                stdin=None if stdin is None else as_text(context.reveal(stdin)).encode("utf-8", "surrogateescape"),
-                rlimits=request.get("rlimits"),
-                seen=_shown(context),
-            )
+            _make(folder)
         except OSError as error:
             return failed(context, "tool_error", f"{folder}: {error.strerror}", no_effect=True)
+        end = await run(
+            argv,
+            env=environment(context, request.get("env") or {}),
+            folder=str(folder),
+            stdin=None if stdin is None else as_text(context.reveal(stdin)).encode("utf-8", "surrogateescape"),
+            rlimits=request.get("rlimits"),
+            seen=_shown(context),
+        )
     match end:
         case NotStarted():
             return failed(context, "tool_error", f"{argv[0]}: {end}", no_effect=True)
@@ -70,6 +70,10 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
             return Lost("tool_error", f"{argv[0]} was killed from outside, and how far it got is not known")
         case Ended():
             return _ended(end, request, folder, context)
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def environment(context: CallContext, given: dict[str, Any]) -> dict[str, str]:
@@ -85,7 +89,7 @@ def environment(context: CallContext, given: dict[str, Any]) -> dict[str, str]:
 
 
 @contextmanager
-def _command(request: dict[str, Any]) -> Iterator[list[str]]:
+def _command(request: dict[str, Any]) -> Generator[list[str]]:
     """The argv of the call, with its script in a file that lives as long as the call."""
     launcher = [as_text(item) for item in request.get("launcher") or []]
     if "argv" in request:
@@ -149,7 +153,9 @@ def _files(files: dict[str, str], folder: Path, context: CallContext) -> dict[st
         except OSError as error:
             return failed(context, "invalid_output", f"file {name}: {path}: {error.strerror}")
         if context.redact(body) != body:
-            return failed(context, "invalid_output", f"file {name}: {path} holds the value of a secret, and is not kept")
+            return failed(
+                context, "invalid_output", f"file {name}: {path} holds the value of a secret, and is not kept"
+            )
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         kept[name] = FileOut(file.name, body, kind)
     return kept
