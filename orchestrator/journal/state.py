@@ -22,13 +22,14 @@ class StepState:
 
     ``attempt`` counts the starts; ``logical`` those that an idempotency key tells apart; ``open``: an attempt is started and
     not ended; ``lost``: the last attempt's end will never be known; ``ended_seq`` orders the ends. ``reply`` is a model's,
+    ``round`` counts how often a resume took the end back, ``failures`` the failed attempts since;
     ``expanded`` what was decided at run time, ``fired`` the timer that went off, ``resolved`` what a person said.
     """
 
     __slots__ = (
-        "attempt", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "files", "fired", "handled", "key",
-        "logical", "lost", "open", "output", "overflow", "path", "ready_at", "reply", "request", "reserve", "resolved",
-        "retry_at", "started_at", "status", "tokens", "tool", "waiting",
+        "attempt", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures", "files", "fired", "handled",
+        "key", "logical", "lost", "open", "output", "output_size", "overflow", "path", "ready_at", "reply", "request", "reserve", "resolved",
+        "retry_at", "round", "started_at", "status", "tokens", "tool", "waiting",
     )  # fmt: skip
 
     def __init__(self, path: str) -> None:
@@ -36,6 +37,8 @@ class StepState:
         self.status: Status = "new"
         self.attempt = 0
         self.logical = 1
+        self.round = 1
+        self.failures = 0
         self.open = False
         self.lost = False
         self.output: Any = None
@@ -44,6 +47,7 @@ class StepState:
         self.expanded: dict[str, Any] | None = None
         self.files: dict[str, Any] | None = None
         self.overflow: str | None = None
+        self.output_size = 0
         self.waiting: dict[str, Any] | None = None
         self.resolved: dict[str, Any] | None = None
         self.fired: str | None = None
@@ -196,6 +200,7 @@ class RunState:
         step.reply = body.get("reply")
         step.files = body.get("files")
         step.overflow = body.get("overflow")
+        step.output_size = body.get("size", 0)
         if step.error is not None and body.get("by") != "fallback":
             step.error = None
 
@@ -203,6 +208,7 @@ class RunState:
         step = self._end(path, "failed", body, seq, at)
         step.error = {key: body[key] for key in ("code", "message", "status", "detail", "step") if key in body}
         step.handled = body.get("handled")
+        step.failures += 1
         if body.get("no_effect"):
             step.logical += 1
         if "retry_at" in body:
@@ -253,7 +259,16 @@ class RunState:
         self.finished_at = None
         self.cancel = None
         for path in body.get("reopen", ()):
-            self.steps.pop(path, None)
+            self._reopen(self.step(path))
+
+    def _reopen(self, step: StepState) -> None:
+        """Take an end back. Attempts go on counting, and the next one has a key of its own."""
+        step.status = "new"
+        step.logical += 1
+        step.round += 1
+        step.failures = 0
+        step.error = step.handled = step.fired = step.waiting = step.resolved = step.ended_at = None
+        step.lost = False
 
     def _finished(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
         self.finished = body

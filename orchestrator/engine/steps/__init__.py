@@ -1,0 +1,74 @@
+"""The kinds of steps, one file each, and the table of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.engine.steps import agent, call, control, group, map_, switch
+from orchestrator.engine.steps.common import failure_of, join_of, micros
+
+if TYPE_CHECKING:
+    from orchestrator.engine.activation import Act
+    from orchestrator.engine.decide import Decider
+    from orchestrator.graph.nodes import Node
+    from orchestrator.journal.state import StepState
+
+__all__ = ["KINDS", "StepKind", "failure_of", "join_of", "kind_of", "micros"]
+
+
+class StepKind(Protocol):
+    """How one kind of step goes on. None of these has an effect of its own.
+
+    ``timed``: its timeout is a timer of the run (that of a call bounds the attempt, and is the driver's).
+    """
+
+    timed: bool
+
+    def descends(self, step: StepState | None) -> bool:
+        """Whether to begin at once, because that alone decides nothing."""
+        ...
+
+    def begin(self, decider: Decider, act: Act, step: StepState | None) -> None:
+        """Set up what it keeps while it is open. May raise Skip, Wrong or EvalError."""
+        ...
+
+    def progress(self, decider: Decider, act: Act, step: StepState | None) -> None:
+        """A record or a child's end touched it: take that up, or ask to decide (``look_later``)."""
+        ...
+
+    def decide(self, decider: Decider, act: Act, step: StepState | None) -> None:
+        """Decide: emit records, permit intents, begin children."""
+        ...
+
+    def child_ended(self, decider: Decider, act: Act, child: Act) -> None:
+        """An activation inside it has ended."""
+        ...
+
+    def stop(self, decider: Decider, act: Act) -> None:
+        """Stop what runs inside."""
+        ...
+
+    def busy(self, act: Act) -> bool:
+        """Whether something inside still runs."""
+        ...
+
+
+KINDS: dict[str, StepKind] = {
+    "tool": call.Call(),
+    "run": call.Call(),
+    "python": call.Call(),
+    "bad_call": call.BadCall(),
+    "read_result": call.ReadResult(),
+    "agent": agent.Agent(),
+    "turn": agent.Turn(),
+    "steps": group.Group(),
+    "map": map_.Map(),
+    "switch": switch.Switch(),
+    "set": control.Set(),
+    "fail": control.Fail(),
+}
+
+
+def kind_of(node: Node) -> Any:
+    """The key of a node's kind in ``KINDS``."""
+    return node.kind

@@ -1,0 +1,93 @@
+"""A conversation as a fold: what an agent's records say was said, with a running hash over it.
+
+Nothing is copied and nothing hashed twice: a turn costs what it adds. The messages of a request are a function of the graph
+and of the records before its ``started``; only their hash is journaled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.jsonish import canonical, dumps
+
+PREVIEW_CHARS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that a model asked for: ``name`` as on the wire, ``args`` as it came (an object if the model behaves)."""
+
+    id: str
+    name: str
+    args: Any
+
+
+class Conversation:
+    """The messages so far. ``turn`` counts the replies; ``calls`` are those of the last reply."""
+
+    __slots__ = ("_hash", "calls", "last", "messages", "repairs", "results", "size", "stop", "turn")
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.turn = 0
+        self.stop = ""
+        self.last = ""
+        self.repairs = 0
+        self.calls: tuple[ToolCall, ...] = ()
+        self.results: list[Any] = []
+
+    @property
+    def digest(self) -> str:
+        """The hash of all messages, in hex."""
+        return self._hash.copy().hexdigest()
+
+    def _add(self, message: dict[str, Any]) -> None:
+        self.messages.append(message)
+        data = canonical(message)
+        self.size += len(data)
+        self._hash.update(len(data).to_bytes(8, "big"))
+        self._hash.update(data)
+
+    def add_user(self, text: str) -> None:
+        """The prompt, or what the engine has to say (a repair)."""
+        self._add({"role": "user", "content": [{"type": "text", "text": text or " "}]})
+
+    def add_reply(self, reply: dict[str, Any]) -> None:
+        """A model's reply, as its record holds it: ``{"content": [blocks], "stop": …}``."""
+        self.turn += 1
+        self.stop = reply["stop"]
+        content: list[dict[str, Any]] = reply["content"]
+        self._add({"role": "assistant", "content": content})
+        self.last = "".join(block["text"] for block in content if block.get("type") == "text")
+        self.calls = tuple(
+            ToolCall(block["id"], block["name"], block.get("input")) for block in content if block.get("type") == "tool_use"
+        )
+        self.results = []
+
+    def add_results(self, results: list[tuple[str, Any, bool]]) -> None:
+        """The results of the last reply's calls, in call order: (id, output or message, is it an error)."""
+        blocks: list[dict[str, Any]] = []
+        for call_id, output, bad in results:
+            block = {"type": "tool_result", "tool_use_id": call_id, "content": as_text(output) or " "}
+            blocks.append(block | {"is_error": True} if bad else block)
+        self._add({"role": "user", "content": blocks})
+        self.results = [output for _, output, _ in results]
+        self.calls = ()
+
+
+def as_text(output: Any) -> str:
+    """A result as a model reads it: text as it is, anything else as JSON."""
+    return output if isinstance(output, str) else dumps(output)
+
+
+def preview(output: Any, *, size: int, result_id: str) -> str:
+    """The head of a result that was cut, and how to read the rest of its ``size`` characters."""
+    text = as_text(output)
+    return (
+        f"{text}\n[The result was cut: it has {size} characters. "
+        f"Read the rest with read_result, id {result_id!r}, offset {len(text)}.]"
+    )

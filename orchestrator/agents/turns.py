@@ -1,0 +1,141 @@
+"""``next_turn``: what an agent does next, as a pure function of its definition and its conversation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from orchestrator.agents.builtin import FILE_OPERATIONS, READ_RESULT
+from orchestrator.agents.messages import ToolSpec
+from orchestrator.jsonish import hash_of, loads
+from orchestrator.spec.types import check_value
+
+if TYPE_CHECKING:
+    from orchestrator.agents.conversation import Conversation, ToolCall
+    from orchestrator.graph.nodes import AgentDef, Schema, ToolDef
+
+MAX_REPAIRS = 2
+_NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+@dataclass(frozen=True, slots=True)
+class CallModel:
+    """Send the conversation. ``repair`` is said first, where the last reply has to be mended."""
+
+    repair: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallTools:
+    """Run what the model asked for."""
+
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The agent is done."""
+
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The agent cannot end well."""
+
+    code: str
+    message: str
+    detail: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+
+
+Action: TypeAlias = "CallModel | CallTools | Finish | Stop"
+
+_BAD_STOPS = {
+    "max_tokens": "the reply was cut at max_tokens",
+    "refusal": "the model refused",
+    "context": "the conversation is larger than the model's context",
+}
+
+
+def next_turn(*, conversation: Conversation, output: Schema | None, turns: int) -> Action:
+    """What follows the last thing said. ``turns`` bounds the model calls."""
+    if conversation.turn == 0 or (conversation.stop == "tool_use" and not conversation.calls):
+        return _call(conversation, turns)
+    stop = conversation.stop
+    if stop in _BAD_STOPS:
+        return Stop(stop, _BAD_STOPS[stop])
+    if stop == "pause_turn":
+        return _call(conversation, turns)
+    if stop == "tool_use":
+        return CallTools(conversation.calls)
+    if conversation.calls:
+        return Stop("invalid_reply", f"the model asked for tools in a turn that ended with {stop}")
+    if output is None:
+        return Finish(conversation.last)
+    return _structured(conversation, output, turns)
+
+
+def _call(conversation: Conversation, turns: int, repair: str | None = None) -> Action:
+    if conversation.turn >= turns:
+        return Stop("turn_limit", f"no end after {turns} turns", {"turns": turns})
+    return CallModel(repair)
+
+
+def _structured(conversation: Conversation, output: Schema, turns: int) -> Action:
+    """The last text as JSON of the agent's output type, or a bounded repair."""
+    try:
+        value = loads(_unfenced(conversation.last))
+        problems = check_value(output, value)
+    except ValueError as error:
+        value, problems = None, [f"it is not JSON: {error}"]
+    if not problems:
+        return Finish(value)
+    if conversation.repairs >= MAX_REPAIRS:
+        return Stop("invalid_output", "the reply does not fit the output type: " + "; ".join(problems[:5]), {"problems": problems[:20]})
+    listed = "\n".join(f"- {problem}" for problem in problems[:20])
+    return _call(conversation, turns, f"Your reply does not fit the required JSON Schema:\n{listed}\nReply with the corrected JSON alone.")
+
+
+def _unfenced(text: str) -> str:
+    """JSON out of a Markdown fence, where a model put it into one."""
+    text = text.strip()
+    if text.startswith("```") and text.endswith("```") and "\n" in text:
+        return text[text.index("\n") + 1 : -3]
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A tool under the name that a model calls it by. ``tool`` is None for one that is built in."""
+
+    spec: ToolSpec
+    tool: ToolDef | None
+    operation: str | None = None
+
+
+def wire_name(name: str) -> str:
+    """A tool's name on the wire, where no dot is allowed."""
+    return name.replace(".", "__")
+
+
+def offers_of(agent: AgentDef) -> dict[str, Offer]:
+    """What an agent may call, by wire name."""
+    offers: dict[str, Offer] = {}
+    for tool in agent.tools:
+        if tool.kind == "files":
+            for operation in agent.operations.get(tool.name) or tuple(tool.operations):
+                known = FILE_OPERATIONS[operation]
+                name = wire_name(f"{tool.name}.{operation}")
+                offers[name] = Offer(ToolSpec(name, known.description, known.input), tool, operation)
+        else:
+            name = wire_name(tool.name)
+            offers[name] = Offer(ToolSpec(name, tool.description or tool.name, tool.input or _NO_ARGUMENTS), tool)
+    if offers:
+        offers["read_result"] = Offer(ToolSpec("read_result", READ_RESULT.description, READ_RESULT.input), None, "read_result")
+    return offers
+
+
+def frame_hash(*, settings: dict[str, Any], system: str, tools: list[ToolSpec], output: Schema | None) -> str:
+    """The hash of all of a request but its messages: once per agent step."""
+    specs = [[tool.name, tool.description, tool.schema] for tool in tools]
+    return hash_of([settings, system, specs, output])

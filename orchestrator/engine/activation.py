@@ -1,0 +1,116 @@
+"""Activations: which steps of the graph a run has reached, as a tree. It is derived from graph and state, and never stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from orchestrator.engine.scope import item_of
+from orchestrator.graph.nodes import GroupConfig
+
+if TYPE_CHECKING:
+    from orchestrator.engine.scope import Scope
+    from orchestrator.graph.nodes import Block, Effect, Node
+    from orchestrator.journal.state import RunState, StepState
+
+Role: TypeAlias = Literal["step", "item", "case", "fallback", "turn", "tool", "reconcile", "failure"]
+
+
+class Phase(IntEnum):
+    """How far an activation is: its siblings not ended, queued, begun, ended."""
+
+    WAITING = 0
+    QUEUED = 1
+    OPEN = 2
+    ENDED = 3
+
+
+class Act:
+    """One activation of a node. ``data`` is what its kind keeps while it is open; ``stop`` says why it is being stopped:
+    an error to fail with, or an empty object where its scope takes it down."""
+
+    __slots__ = ("data", "kind", "node", "owner", "path", "phase", "ready_at", "role", "scope", "state", "stop", "unmet")
+
+    def __init__(
+        self, node: Node, path: str, *, kind: str, scope: Scope, owner: Act | BlockAct, role: Role, state: RunState, ready_at: int
+    ) -> None:
+        self.node = node
+        self.path = path
+        self.kind = kind
+        self.scope = scope
+        self.owner = owner
+        self.role: Role = role
+        self.state = state
+        self.ready_at = ready_at
+        self.phase = Phase.WAITING
+        self.unmet = len(node.needs)
+        self.stop: dict[str, Any] | None = None
+        self.data: Any = None
+
+    @property
+    def recorded(self) -> StepState | None:
+        """What is recorded of it."""
+        return self.state.steps.get(self.path)
+
+    def items(self) -> list[dict[str, Any]]:
+        """``.items`` of a map or a group."""
+        config = self.node.config
+        if isinstance(config, GroupConfig):
+            return [item_of(self.state, f"{self.path}/{name}", name) for name in config.block.by_name]
+        step = self.recorded
+        if step is None or step.expanded is None:
+            return []
+        return [item_of(self.state, item_path(self.path, key), key) for key in keys_of(step.expanded)]
+
+
+class BlockAct:
+    """The activations of one scope. ``live`` counts those begun and not ended, ``left`` those not ended, of this stage."""
+
+    __slots__ = ("acts", "block", "left", "live", "owner", "path", "scope", "stage", "stopping")
+
+    def __init__(self, block: Block, *, owner: Act | None, path: str) -> None:
+        self.block = block
+        self.owner = owner
+        self.path = path
+        self.acts: dict[str, Act] = {}
+        self.stage: Literal["main", "failure", "finally", "over"] = "main"
+        self.stopping = False
+        self.live = 0
+        self.left = 0
+        self.scope: Scope
+
+
+@dataclass(slots=True)
+class Intent:
+    """An effect that is permitted: what ``started`` will say, and what the performer needs.
+
+    ``not_before`` in microseconds; ``request`` the evaluated request of a tool; of a model call it is made when it is sent.
+    """
+
+    act: Act
+    kind: Literal["tool", "model", "builtin"]
+    attempt: int
+    logical: int
+    hash: str
+    effect: Effect
+    request: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    not_before: int = 0
+    timeout: int | None = None
+    key: str = ""
+    tool: str = ""
+
+    @property
+    def path(self) -> str:
+        return self.act.path
+
+
+def keys_of(expanded: dict[str, Any]) -> list[Any]:
+    """The keys of a map's items: those given, else their indexes."""
+    return expanded.get("keys") or list(range(expanded["count"]))
+
+
+def item_path(path: str, key: Any) -> str:
+    """The path of a map's item. Brackets and the escape itself are escaped, so that no two keys share one."""
+    text = str(key).replace("%", "%25").replace("[", "%5B").replace("]", "%5D")
+    return f"{path}[{text}]"

@@ -1,0 +1,507 @@
+"""``decide``: what a run may do next, as a pure function of its graph and its state.
+
+No clock, no I/O, no randomness, no user code. The function is incremental: the decider keeps a tree of activations beside
+the state, ``apply`` folds one record and queues what it touches, and ``decide`` works the queues off, so that a step costs
+what depends on it and not what the graph holds. A decider built from a whole journal stands where the one that lived through
+it stood, because nothing is decided (``late``) before all that is recorded has been taken up (``early``).
+
+What it decides are records of control steps, returned and already folded, and intents: effects that are permitted, which the
+driver starts when it holds what they need (``permitted``), or has to stop (``cancels``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.clock import rfc3339
+from orchestrator.engine import steps
+from orchestrator.engine.activation import Act, BlockAct, Phase
+from orchestrator.engine.scope import Scope, SecretsView, error_of
+from orchestrator.engine.steps.common import Skip, Wrong, failure_of, fails_scope, handled_by, join_of, micros
+from orchestrator.expr import ABSENT, EvalError, evaluate, parse
+from orchestrator.expr.values import render
+from orchestrator.graph.nodes import GroupConfig
+from orchestrator.journal.records import Draft
+from orchestrator.spec.types import check_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.engine.activation import Intent, Role
+    from orchestrator.expr.values import Value
+    from orchestrator.graph.nodes import Block, Graph, Node
+    from orchestrator.journal.records import Kind
+    from orchestrator.journal.state import RunState, StepState
+
+VERSION = 1
+"""Of the decider; a run records it at its start."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What is fixed for a run: its id, and where the stored copies of files stand."""
+
+    run_id: str
+    files_folder: str
+
+    @cached_property
+    def stored(self) -> Callable[[dict[str, Any]], str]:
+        folder = self.files_folder
+        return lambda value: f"{folder}/{value['$file']}"
+
+
+class Decider:
+    """Decides one run. ``graph`` and ``run`` never change; ``state`` is folded by ``apply`` alone."""
+
+    def __init__(self, graph: Graph, state: RunState, run: RunInfo) -> None:
+        self.graph = graph
+        self.state = state
+        self.run = run
+        self.permitted: dict[str, Intent] = {}
+        self.in_flight: dict[str, Intent] = {}
+        self.cancels: list[str] = []
+        self.timers: dict[str, int] = {}
+        self.acts: dict[str, Act] = {}
+        self._early: deque[Act] = deque()
+        self._late: deque[Act] = deque()
+        self._drafts: list[Draft] = []
+        self._finishing: BlockAct | None = None
+        self.info: dict[str, Any] = {
+            "id": run.run_id,
+            "name": state.started.get("name") or graph.name,
+            "dir": state.started["folder"],
+            "started_at": rfc3339(state.started_at),
+            "status": "running",
+        }
+        scope = Scope(None, {"inputs": state.started["inputs"], "run": self.info, "secrets": SecretsView()})
+        self.scope = scope
+        self.root = self._enter(graph.root, owner=None, path="", scope=scope, ready_at=state.started_at)
+        if state.cancel is not None:
+            self._stop_block(self.root)
+
+    # What the driver calls
+
+    def apply(self, draft: Draft, *, at: int) -> None:
+        """Fold a record that the driver made, and queue what it touches."""
+        self.state.apply(draft, seq=self.state.head + 1, at=at)
+        path = draft.path
+        if draft.kind == "started":
+            self.in_flight[path] = self.permitted.pop(path)
+        elif draft.kind == "cancel_requested":
+            self._stop_block(self.root)
+        else:
+            self.in_flight.pop(path, None)
+            if path in self.acts:
+                self._early.append(self.acts[path])
+
+    def lose(self) -> None:
+        """Take up a claim: whatever was in flight is lost."""
+        for intent in self.in_flight.values():
+            self._early.append(intent.act)
+        self.in_flight.clear()
+        self.cancels.clear()
+
+    def decide(self) -> list[Draft]:
+        """Decide all that can be: the records of control steps, already folded. Intents wait in ``permitted``."""
+        while True:
+            if self._early:
+                self._look(self._early.popleft())
+            elif self._late:
+                self._begin(self._late.popleft())
+            elif self._finishing is not None:
+                block, self._finishing = self._finishing, None
+                self._finish_run(block)
+            else:
+                drafts, self._drafts = self._drafts, []
+                return drafts
+
+    def attempts_of(self, act: Act) -> int:
+        """How many attempts a step has in all."""
+        retry = act.node.retry
+        return 1 if retry is None else self.limit(act, retry.attempts, "attempts")
+
+    # What the kinds of steps call
+
+    def emit(self, kind: Kind, act: Act, body: dict[str, Any]) -> None:
+        """Record something of a control step, and look at it again."""
+        self.record(Draft(kind, act.path, body))
+        self._early.append(act)
+
+    def record(self, draft: Draft) -> None:
+        self._drafts.append(draft)
+        self.state.apply(draft, seq=self.state.head + 1, at=self.state.at)
+
+    def finish(self, act: Act, output: Any, **more: Any) -> None:
+        """A control step's good end, if its output is of its type."""
+        schema = act.node.output
+        problems = check_value(schema, output) if schema is not None else []
+        if problems:
+            self.fail(act, "invalid_output", f"the output does not fit its type: {problems[0]}", detail={"problems": problems[:20]})
+        else:
+            self.emit("done", act, {"attempt": self.round_of(act), "output": output, **more})
+
+    def fail(self, act: Act, code: str, message: str, **more: Any) -> None:
+        """A control step's bad end. ``more``: status, detail, step (the path of the inner step it comes from)."""
+        body: dict[str, Any] = {"attempt": self.round_of(act), "code": code, "message": message}
+        body |= {key: value for key, value in more.items() if value is not None}
+        handled = handled_by(act)
+        self.emit("failed", act, body | {"handled": handled} if handled else body)
+
+    def fail_like(self, act: Act, child: Act) -> None:
+        """Fail as an inner step did."""
+        error = dict((child.recorded.error if child.recorded else None) or {"code": "failed", "message": "an inner step failed"})
+        self.fail(act, error.pop("code"), error.pop("message"), **({"step": child.path} | error))
+
+    def round_of(self, act: Act) -> int:
+        step = self.state.steps.get(act.path)
+        return 1 if step is None else step.round
+
+    def record_wait(self, act: Act, step: StepState) -> None:
+        """An effect is in doubt, and a person has to say what became of it. Names the driver it was under way in."""
+        claim = self.state.previous_claim
+        body: dict[str, Any] = {"reason": "doubt", "attempt": step.attempt}
+        body |= {key: claim[key] for key in ("host", "pid", "renewed_at") if key in claim}
+        self.record(Draft("waiting", act.path, body))
+
+    def look_later(self, act: Act) -> None:
+        """Queue an activation that has something to decide."""
+        self._late.append(act)
+
+    def look_again(self, act: Act) -> None:
+        self._early.append(act)
+
+    def child(
+        self, owner: Act, node: Node, path: str, *, role: Role, kind: str | None = None, scope: Scope | None = None, ready_at: int | None = None
+    ) -> Act:
+        """Begin an activation inside another one."""
+        act = Act(
+            node, path, kind=kind or steps.kind_of(node), scope=scope or owner.scope, owner=owner, role=role, state=self.state,
+            ready_at=owner.ready_at if ready_at is None else ready_at,
+        )  # fmt: skip
+        act.phase = Phase.QUEUED
+        self.acts[path] = act
+        self._early.append(act)
+        return act
+
+    def enter(self, act: Act, block: Block) -> BlockAct:
+        """Begin the steps of a group."""
+        return self._enter(block, owner=act, path=f"{act.path}/", scope=act.scope, ready_at=act.ready_at)
+
+    def permit(self, intent: Intent) -> None:
+        """Allow an effect."""
+        self.permitted[intent.path] = intent
+
+    def render(self, act: Act, value: Value, field: str, *, env: dict[str, Any] | None = None) -> Any:
+        """The value of a field. Raises Skip where it is absent, EvalError where it has none."""
+        result = self.render_or_absent(act, value, field, env=env)
+        if result is ABSENT:
+            raise Skip
+        return result
+
+    def render_or_absent(self, act: Act, value: Value, field: str, *, env: dict[str, Any] | None = None) -> Any:
+        return render(
+            value, act.scope.env if env is None else env, now=act.ready_at, seed=self.seed(act.path, field), stored=self.run.stored
+        )
+
+    def evaluate(self, act: Act, source: str, field: str, *, env: dict[str, Any] | None = None) -> Any:
+        """The value of a bare expression, which may be ABSENT."""
+        return evaluate(parse(source), act.scope.env if env is None else env, now=act.ready_at, seed=self.seed(act.path, field))
+
+    def seed(self, path: str, field: str) -> str:
+        return f"{self.state.started['seed']}\0{path}\0{field}"
+
+    def limit(self, act: Act, value: Value, field: str) -> int:
+        """A limit (over inputs alone): a whole number from 1 on."""
+        number = self.render(act, value, field)
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise Wrong("invalid_input", f"`{field}` must be a whole number from 1 on, not {number!r}")
+        return number
+
+    def timeout(self, act: Act, value: Value | None) -> int | None:
+        """A timeout in microseconds."""
+        if value is None:
+            return None
+        found = self.render(act, value, "timeout")
+        return micros(found)
+
+    def stop(self, act: Act, reason: dict[str, Any]) -> None:
+        """Begin to take an activation down; it ends when what runs in it has ended."""
+        if act.stop is not None or act.phase is Phase.ENDED:
+            return
+        act.stop = reason
+        if act.path in self.in_flight:
+            self.cancels.append(act.path)
+        fallback = self.acts.get(f"{act.path}/@error")
+        if fallback is not None:
+            self.stop(fallback, {})
+        steps.KINDS[act.kind].stop(self, act)
+        self._early.append(act)
+
+    def stop_block(self, block: BlockAct) -> None:
+        """Take the steps of a scope down; its ``finally`` still runs."""
+        self._stop_block(block)
+
+    # The life of an activation
+
+    def _look(self, act: Act) -> None:
+        """Take up what is recorded of an activation. Nothing is decided here."""
+        if act.phase is Phase.ENDED:
+            return
+        step = self.state.steps.get(act.path)
+        if step is not None and step.ended:
+            self._end(act)
+        elif act.stop is not None:
+            self._look_stopped(act, step)
+        elif step is not None and step.handled == "step":
+            self._look_handled(act)
+        elif step is not None and step.fired is not None and act.phase is Phase.OPEN:
+            self.stop(act, {"code": "timeout", "message": "the step took longer than its timeout"})
+        elif act.phase is Phase.QUEUED:
+            self._look_queued(act, step)
+        else:
+            steps.KINDS[act.kind].progress(self, act, step)
+
+    def _look_queued(self, act: Act, step: StepState | None) -> None:
+        kind = steps.KINDS[act.kind]
+        if not kind.descends(step) or self._condition(act) is not True:
+            self._late.append(act)
+            return
+        try:
+            self._open(act)
+            kind.begin(self, act, step)
+        except (Skip, Wrong, EvalError):
+            act.phase = Phase.QUEUED
+            self._late.append(act)
+            return
+        self._early.append(act)
+
+    def _begin(self, act: Act) -> None:
+        """Decide: begin an activation, or let its kind go on."""
+        step = self.state.steps.get(act.path)
+        if act.phase is Phase.ENDED or (step is not None and step.ended):
+            return
+        if act.stop is not None:
+            self._end_stopped(act)
+            return
+        try:
+            if act.phase is Phase.QUEUED:
+                if not self._decide_condition(act):
+                    return
+                self._open(act)
+                steps.KINDS[act.kind].begin(self, act, step)
+            steps.KINDS[act.kind].decide(self, act, step)
+        except Skip:
+            self.emit("skipped", act, {"reason": "absent"})
+        except Wrong as wrong:
+            self.fail(act, wrong.code, wrong.message, detail=wrong.detail)
+        except EvalError as error:
+            self.fail(act, error.code, error.message)
+
+    def _open(self, act: Act) -> None:
+        act.phase = Phase.OPEN
+        if steps.KINDS[act.kind].timed:
+            timeout = self.timeout(act, act.node.timeout)
+            step = act.recorded
+            if timeout is not None and (step is None or step.fired is None):
+                self.timers[act.path] = act.ready_at + timeout
+
+    def _condition(self, act: Act) -> bool | None:
+        """Whether ``if`` lets the step run; None where that has to be decided."""
+        source = act.node.condition
+        if source is None:
+            return True
+        try:
+            return self.evaluate(act, source, "if") is True
+        except EvalError:
+            return None
+
+    def _decide_condition(self, act: Act) -> bool:
+        source = act.node.condition
+        if source is None:
+            return True
+        found = self.evaluate(act, source, "if")
+        if found is True:
+            return True
+        if found is False or found is ABSENT:
+            self.emit("skipped", act, {"reason": "if" if found is False else "absent"})
+            return False
+        raise Wrong("expression", "`if` gives neither true nor false")
+
+    def _look_handled(self, act: Act) -> None:
+        """The step failed, and its fallback stands in."""
+        fallback = act.node.fallback
+        path = f"{act.path}/@error"
+        known = self.acts.get(path)
+        if known is None and fallback is not None:
+            error = (act.recorded.error if act.recorded else None) or {}
+            scope = Scope(act.scope, {"error": error_of({"step": act.path} | error)}, block=self._inner(act))
+            self.child(act, fallback, path, role="fallback", scope=scope, ready_at=act.recorded.ended_at if act.recorded else None)
+
+    def _inner(self, act: Act) -> BlockAct | None:
+        """The steps inside a group, to look at: nothing is begun."""
+        config = act.node.config
+        if not isinstance(config, GroupConfig):
+            return None
+        block = BlockAct(config.block, owner=act, path=f"{act.path}/")
+        for name, node in config.block.by_name.items():
+            block.acts[name] = Act(
+                node, block.path + name, kind=steps.kind_of(node), scope=act.scope, owner=block, role="step", state=self.state,
+                ready_at=act.ready_at,
+            )  # fmt: skip
+        return block
+
+    def _fallback_ended(self, act: Act, child: Act) -> None:
+        step = child.recorded
+        if step is not None and step.status == "done":
+            self.emit("done", act, {"output": step.output, "by": "fallback"})
+            return
+        error = step.error if step is not None and step.status == "failed" else None
+        error = error or (act.recorded.error if act.recorded else None) or {}
+        self.emit("failed", act, {"step": child.path, **error, "by": "fallback"})
+
+    def _look_stopped(self, act: Act, step: StepState | None) -> None:
+        if (step is not None and step.open) or steps.KINDS[act.kind].busy(act) or f"{act.path}/@error" in self.acts:
+            return
+        if act.stop:
+            self._late.append(act)
+        else:
+            self._end(act)
+
+    def _end_stopped(self, act: Act) -> None:
+        """All that ran inside has ended: fail with what it was stopped for."""
+        stop = act.stop or {}
+        act.stop = None
+        self.fail(act, stop["code"], stop["message"], **{key: stop.get(key) for key in ("status", "detail", "step")})
+
+    def _end(self, act: Act) -> None:
+        act.phase = Phase.ENDED
+        act.data = None
+        self.acts.pop(act.path, None)
+        self.permitted.pop(act.path, None)
+        self.timers.pop(act.path, None)
+        owner = act.owner
+        if isinstance(owner, BlockAct):
+            self._block_child_ended(owner, act)
+        elif owner.phase is not Phase.ENDED:
+            if act.role != "fallback":
+                steps.KINDS[owner.kind].child_ended(self, owner, act)
+            elif owner.stop is None:
+                self._fallback_ended(owner, act)
+            if owner.stop is not None:
+                self._early.append(owner)
+
+    # Scopes of named steps
+
+    def _enter(self, block: Block, *, owner: Act | None, path: str, scope: Scope, ready_at: int) -> BlockAct:
+        found = BlockAct(block, owner=owner, path=path)
+        found.scope = Scope(scope, {}, block=found)
+        self._add(found, block.nodes, scope=found.scope, ready_at=ready_at)
+        return found
+
+    def _add(self, block: BlockAct, nodes: tuple[Node, ...], *, scope: Scope, ready_at: int) -> None:
+        """The steps of a stage; those that wait for nothing are queued."""
+        block.left = len(nodes)
+        for node in nodes:
+            act = Act(
+                node, block.path + node.name, kind=steps.kind_of(node), scope=scope, owner=block, role="step", state=self.state,
+                ready_at=ready_at,
+            )  # fmt: skip
+            block.acts[node.name] = act
+            if block.stage == "finally":
+                act.unmet = sum(need in {other.name for other in nodes} for need in node.needs)
+        for node in nodes:
+            if block.acts[node.name].unmet == 0:
+                self._queue(block, block.acts[node.name])
+        if not nodes:
+            self._stage_over(block)
+
+    def _queue(self, block: BlockAct, act: Act) -> None:
+        act.phase = Phase.QUEUED
+        block.live += 1
+        self.acts[act.path] = act
+        self._early.append(act)
+
+    def _block_child_ended(self, block: BlockAct, act: Act) -> None:
+        block.live -= 1
+        block.left -= 1
+        if block.stage == "main" and not block.stopping and join_of(block) == "all" and fails_scope(act):
+            self._stop_block(block)
+        elif not block.stopping or block.stage == "finally":
+            ended_at = act.recorded.ended_at if act.recorded else None
+            for node in block.block.dependents.get(act.node.name, ()):
+                dependent = block.acts.get(node.name)
+                if dependent is not None and dependent.phase is Phase.WAITING:
+                    dependent.unmet -= 1
+                    dependent.ready_at = max(dependent.ready_at, ended_at or 0)
+                    if dependent.unmet == 0:
+                        self._queue(block, dependent)
+        if block.live == 0 and (block.left == 0 or (block.stopping and block.stage == "main")):
+            self._stage_over(block)
+
+    def _stop_block(self, block: BlockAct) -> None:
+        if block.stage != "main" or block.stopping:
+            return
+        block.stopping = True
+        for act in list(block.acts.values()):
+            if act.phase in (Phase.QUEUED, Phase.OPEN):
+                self.stop(act, {})
+        if block.live == 0:
+            self._stage_over(block)
+
+    def _stage_over(self, block: BlockAct) -> None:
+        """On to ``on_failure`` (of the whole run), then ``finally``, then the end."""
+        if block.stage == "over":
+            return
+        failure = failure_of(block)
+        at = max((act.recorded.ended_at or 0 for act in block.acts.values() if act.recorded), default=0)
+        names = {"error": error_of(failure.recorded.error | {"step": failure.path}) if failure and failure.recorded and failure.recorded.error else None}
+        scope = Scope(block.scope, names | {"run": self.info | {"status": self._status(block)}})
+        ready_at = max(at, self.state.started_at)
+        if block.stage == "main" and block.owner is None and failure is not None and self.graph.on_failure and not self.state.cancel:
+            block.stage = "failure"
+            block.left = 1
+            node = self.graph.on_failure
+            act = Act(node, "@failure", kind=steps.kind_of(node), scope=scope, owner=block, role="failure", state=self.state, ready_at=ready_at)
+            self._queue(block, act)
+        elif block.stage != "finally" and block.block.finally_:
+            block.stage = "finally"
+            self._add(block, block.block.finally_, scope=scope, ready_at=ready_at)
+        elif block.owner is None:
+            block.stage = "over"
+            self._finishing = block
+        else:
+            block.stage = "over"
+            self._early.append(block.owner)
+
+    def _status(self, block: BlockAct) -> str:
+        if self.state.cancel is not None:
+            return "cancelled"
+        return "failed" if failure_of(block) is not None else "done"
+
+    def _finish_run(self, block: BlockAct) -> None:
+        if self.state.finished is not None:
+            return
+        status = self._status(block)
+        body: dict[str, Any] = {"status": status}
+        failure = failure_of(block)
+        if status == "failed" and failure is not None and failure.recorded is not None:
+            body["error"] = error_of({"step": failure.path} | (failure.recorded.error or {}))
+        elif status == "done":
+            body |= self._outputs(block)
+        self.record(Draft("run_finished", "", body))
+
+    def _outputs(self, block: BlockAct) -> dict[str, Any]:
+        """The run's outputs; an absent one is null."""
+        outputs: dict[str, Any] = {}
+        for name, value in self.graph.outputs.items():
+            try:
+                found = render(
+                    value, block.scope.env, now=self.state.at, seed=self.seed("", f"outputs.{name}"), stored=self.run.stored
+                )
+            except EvalError as error:
+                return {"status": "failed", "error": error_of({"code": error.code, "message": error.message, "step": f"outputs.{name}"})}
+            outputs[name] = None if found is ABSENT else found
+        return {"outputs": outputs}

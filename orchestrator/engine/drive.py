@@ -1,0 +1,350 @@
+"""Driving one run: outcomes in, records out, effects started once their ``started`` is committed.
+
+An outcome is folded, decided on and handed to the writer with no await between. Effects start after the commit. What a
+fenced driver had folded tentatively is thrown away with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from orchestrator.engine import outcomes
+from orchestrator.engine.decide import Decider, RunInfo
+from orchestrator.engine.effects import Effects
+from orchestrator.engine.ends import RunEnd, end_of
+from orchestrator.journal.records import Draft, Record
+from orchestrator.journal.store import InboxRow, Projection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.engine.activation import Intent
+    from orchestrator.engine.host import Host
+    from orchestrator.graph.nodes import Graph
+    from orchestrator.journal.errors import Fenced
+    from orchestrator.journal.state import RunState
+    from orchestrator.journal.store import NewRun
+    from orchestrator.journal.slices import RunHandle
+
+
+class RunDriver:
+    """Drives one run until it ends, or has nothing to do but wait, or is stopped or fenced."""
+
+    def __init__(self, host: Host, graph: Graph, state: RunState, handle: RunHandle) -> None:
+        self.host = host
+        self.run_id = handle.run_id
+        self.state = state
+        self.handle = handle
+        handle.on_committed = self._committed
+        handle.on_fenced = self._fenced
+        handle.on_error = self._lost_store
+        self.decider = Decider(graph, state, RunInfo(self.run_id, str(host.services.files_folder)))
+        self.effects = Effects(self.decider, host.store, host.services, emit=self._emit_text)
+        self.error: Exception | None = None
+        self._launch: deque[tuple[int, Intent]] = deque()
+        self._running: dict[str, anyio.CancelScope] = {}
+        self._unsafe: deque[tuple[int, Draft]] = deque()
+        self._wake = anyio.Event()
+        self._spent = (-1, -1)
+        self._stopping = False
+
+    # The loop
+
+    async def run(self, first: Sequence[Draft] = (), *, create: NewRun | None = None) -> RunEnd:
+        """Drive. ``first``: records that the state has already, and the journal has not. Raises Fenced or a StoreError
+        where the run cannot be written any more; it is resumable then."""
+        self._pump(folded=first, create=create)
+        if create is None:
+            self.take(await self.host.store.pending(self.run_id))
+        while True:
+            if self.error is not None:
+                await self._abandon()
+                raise self.error
+            if self._stopping:
+                return await self._stop()
+            if self.state.finished is not None and not self._running:
+                await self.host.writer.flush(self.handle)
+                return end_of(self.run_id, self.state)
+            if self._blocked() and await self._park():
+                return end_of(self.run_id, self.state)
+            self._wake = anyio.Event()
+            with anyio.move_on_after(self._seconds_to_due()):
+                await self._wake.wait()
+            self._fire()
+
+    def poke(self) -> None:
+        """Have the loop look again."""
+        self._wake.set()
+
+    def stop(self, *, now: bool) -> None:
+        """Start nothing more; ``now``: end what runs, too."""
+        self._stopping = True
+        if now:
+            self._cancel_running()
+        self._wake.set()
+
+    def take(self, rows: Sequence[InboxRow]) -> None:
+        """Take up what was sent to the run."""
+        drafts: list[Draft] = []
+        consumed: list[str] = []
+        for row in rows:
+            draft = self._received(row)
+            if draft is not None:
+                drafts.append(draft)
+                consumed.append(row.request_id)
+        if drafts and self.error is None and self.state.finished is None:
+            self._pump(drafts, consumed=consumed)
+
+    def _received(self, row: InboxRow) -> Draft | None:
+        if row.kind == "cancel":
+            return Draft("cancel_requested", "", {"reason": row.body.get("reason"), "by": row.by})
+        if row.kind == "resolve":
+            step = self.state.steps.get(row.path)
+            if step is not None and step.status == "waiting" and step.resolved is None:
+                return Draft("resolved", row.path, {**row.body, "by": row.by})
+        return Draft("received", row.path, {"kind": row.kind, "by": row.by})
+
+    def _pump(
+        self,
+        drafts: Sequence[Draft] = (),
+        *,
+        folded: Sequence[Draft] = (),
+        create: NewRun | None = None,
+        consumed: Sequence[str] = (),
+    ) -> None:
+        """Fold, decide, start what may start, and hand all of it to the writer: one slice, with no await."""
+        now = self.host.clock.now()
+        seq = self.handle.tail
+        epoch = self.handle.epoch
+        records: list[Record] = []
+        for draft in folded:
+            seq += 1
+            records.append(Record(seq, epoch, draft.kind, draft.path, draft.body, self.state.at))
+        for draft in drafts:
+            self.decider.apply(draft, at=now)
+            seq += 1
+            records.append(Record(seq, epoch, draft.kind, draft.path, draft.body, now))
+        for draft in self.decider.decide():
+            seq += 1
+            records.append(Record(seq, epoch, draft.kind, draft.path, draft.body, self.state.at))
+        for intent in self._startable(now):
+            seq += 1
+            draft = self._started(intent)
+            self.decider.apply(draft, at=now)
+            records.append(Record(seq, epoch, "started", draft.path, draft.body, now))
+            self._launch.append((seq, intent))
+        for path in self.decider.cancels:
+            if path in self._running:
+                self._running[path].cancel()
+        self.decider.cancels.clear()
+        if records:
+            pairs = [(request, record.seq) for request, record in zip(consumed, records, strict=False)]
+            finished = self.state.finished is not None
+            self._unsafe.append((seq, drafts[0]) if drafts else (seq, Draft("received", "", {})))
+            self.host.writer.append(
+                self.handle, records, self._projection(), create=create, consumed=pairs, release=finished
+            )
+            self.host.tell(self.run_id, records)
+        if not self.decider.in_flight or self.decider.permitted or self.decider.timers:
+            self._wake.set()
+
+    def _startable(self, now: int) -> list[Intent]:
+        if not self.decider.permitted or self._stopping or not self.host.may_start():
+            return []
+        return [intent for intent in self.decider.permitted.values() if intent.not_before <= now]
+
+    def _started(self, intent: Intent) -> Draft:
+        body: dict[str, Any] = {
+            "attempt": intent.attempt,
+            "logical": intent.logical,
+            "hash": intent.hash,
+            "effect": intent.effect,
+            "what": intent.kind,
+        }
+        if intent.key:
+            body["key"] = intent.key
+        if intent.tool:
+            body["tool"] = intent.tool
+        reserve = self.effects.reservation(intent)
+        if reserve is not None:
+            body |= {"reserve": reserve, "account": ""}
+        return Draft("started", intent.path, body)
+
+    def _projection(self) -> Projection:
+        state = self.state
+        if state.finished is not None:
+            return Projection(
+                status=state.finished["status"],
+                reason=None,
+                wake_at=None,
+                spend=state.spend,
+                tokens=state.tokens,
+                error=state.finished.get("error"),
+                finished_at=state.finished_at,
+            )
+        spent = (state.spend, state.tokens)
+        if spent == self._spent:
+            return Projection(status="running") if state.head <= 2 else _NOTHING
+        self._spent = spent
+        return Projection(status="running", spend=spent[0], tokens=spent[1])
+
+    # What the writer says
+
+    def _committed(self, head: int) -> None:
+        while self._launch and self._launch[0][0] <= head:
+            _, intent = self._launch.popleft()
+            if intent.act.stop is not None or self._stopping:
+                self._never_began(intent)
+            else:
+                self.host.spawn(self._effect, intent)
+        while self._unsafe and self._unsafe[0][0] <= head:
+            self._unsafe.popleft()
+        if self.state.finished is not None:
+            self._wake.set()
+
+    def _never_began(self, intent: Intent) -> None:
+        """Its scope was stopped between ``started`` and the start."""
+        if not self._stopping:
+            self._pump([outcomes.cancelled(intent, in_doubt=False)])
+
+    def _fenced(self, fenced: Fenced) -> None:
+        self.error = fenced
+        self._wake.set()
+
+    def _lost_store(self, error: Exception) -> None:
+        self.error = self.error or error
+        self._wake.set()
+
+    # Effects
+
+    async def _effect(self, intent: Intent) -> None:
+        scope = anyio.CancelScope()
+        self._running[intent.path] = scope
+        draft: Draft | None = None
+        try:
+            with scope:
+                draft = await self.effects.perform(intent, self.host.clock.now)
+        finally:
+            self._running.pop(intent.path, None)
+        if draft is None and not self._stopping and self.error is None:
+            draft = outcomes.cancelled(intent, in_doubt=intent.effect == "write")
+        if draft is None:
+            self._wake.set()
+        elif self.error is not None:
+            await self._evidence(draft)
+        else:
+            self._pump([draft])
+
+    def _cancel_running(self) -> None:
+        for scope in self._running.values():
+            scope.cancel()
+
+    def _emit_text(self, path: str, text: str) -> None:
+        self.host.tell_text(self.run_id, path, text)
+
+    # Time
+
+    def _due(self) -> int | None:
+        times = [intent.not_before for intent in self.decider.permitted.values()]
+        times += self.decider.timers.values()
+        return min(times, default=None)
+
+    def _seconds_to_due(self) -> float:
+        due = self._due()
+        if due is None or self.state.finished is not None:
+            return math.inf
+        seconds = (due - self.host.clock.now()) / 1_000_000
+        # What is due and does not start waits for the lease or the store: the host pokes when either is back.
+        return max(seconds, 0.0) if self.host.may_start() or seconds > 0 else math.inf
+
+    def _fire(self) -> None:
+        """Time has passed: timers that are due go off, and what waited for its time may start."""
+        if self.error is not None or self.state.finished is not None:
+            return
+        now = self.host.clock.now()
+        due = [path for path, at in self.decider.timers.items() if at <= now]
+        for path in due:
+            del self.decider.timers[path]
+        drafts = [Draft("fired", path, {"timer": "timeout"}) for path in due]
+        if drafts or any(intent.not_before <= now for intent in self.decider.permitted.values()):
+            self._pump(drafts)
+
+    # Ends
+
+    def _blocked(self) -> bool:
+        return (
+            self.state.finished is None
+            and not self.decider.in_flight
+            and not self.decider.permitted
+            and not self._running
+        )
+
+    async def _park(self) -> bool:
+        """Nothing is left to do but wait: give the run up, unless something came in."""
+        waits = [step for step in self.state.steps.values() if step.status == "waiting"]
+        if not waits and not self.decider.timers:
+            raise RuntimeError(f"run {self.run_id} is stuck: nothing runs, nothing waits, and it has not ended")
+        if not waits:
+            return False
+        now = self.host.clock.now()
+        draft = Draft("paused", "", {"reason": "doubt"})
+        record = Record(self.handle.tail + 1, self.handle.epoch, "paused", "", draft.body, now)
+        wake_at = min(self.decider.timers.values(), default=None)
+        projection = Projection(status="paused", reason="doubt", wake_at=wake_at, spend=self.state.spend, tokens=self.state.tokens)
+        if await self.host.writer.park(self.handle, projection, records=[record]):
+            self.state.apply(draft, seq=record.seq, at=now)
+            return True
+        self.take(await self.host.store.pending(self.run_id))
+        return False
+
+    async def _stop(self) -> RunEnd:
+        """A signal: give what runs its grace, journal what ended, and give the run up. It stays resumable."""
+        with anyio.move_on_after(self.host.settings.grace):
+            await self._wait_for_effects()
+        self._cancel_running()
+        await self._wait_for_effects()
+        if self.state.finished is None:
+            self.host.writer.append(self.handle, (), Projection(spend=self.state.spend), release=True)
+        await self.host.writer.flush(self.handle)
+        return end_of(self.run_id, self.state, stopped=self.state.finished is None)
+
+    async def _wait_for_effects(self) -> None:
+        while self._running and self.error is None:
+            self._wake = anyio.Event()
+            await self._wake.wait()
+
+    async def _abandon(self) -> None:
+        """Another driver has the run, or the store is gone: what runs here ends; a write may still tell how it ended."""
+        for path, scope in self._running.items():
+            intent = self.decider.in_flight.get(path)
+            if intent is None or intent.effect != "write":
+                scope.cancel()
+        unsafe = [draft for _, draft in self._unsafe if draft.kind in ("done", "failed", "waiting")]
+        for draft in unsafe:
+            await self._evidence(draft)
+        with anyio.move_on_after(self.host.settings.grace):
+            while self._running:
+                self._wake = anyio.Event()
+                await self._wake.wait()
+        self._cancel_running()
+
+    async def _evidence(self, draft: Draft) -> None:
+        """A late result goes into the inbox, for whoever has to resolve the step."""
+        row = InboxRow(
+            run_id=self.run_id,
+            request_id=f"evidence:{draft.path}:{draft.body.get('attempt')}:{self.handle.epoch}",
+            kind="evidence",
+            path=draft.path,
+            body={"kind": draft.kind, **draft.body},
+            by=self.host.owner,
+            at=self.host.clock.now(),
+        )
+        await self.host.send_evidence(row)
+        self._wake.set()
+
+
+_NOTHING = Projection()

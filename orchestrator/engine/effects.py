@@ -1,0 +1,223 @@
+"""Performing: from an intent that is journaled to the record of its end."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from orchestrator.agents.messages import ModelRequest, Usage
+from orchestrator.engine import outcomes
+from orchestrator.jsonish import clean
+from orchestrator.journal import points
+from orchestrator.providers.protocol import ModelContext, ModelError
+from orchestrator.tools.protocol import CallContext, Done, Failed, Lost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orchestrator.engine.activation import Intent
+    from orchestrator.engine.decide import Decider
+    from orchestrator.engine.steps.agent import Talk
+    from orchestrator.journal.records import Draft
+    from orchestrator.journal.store import Store
+    from orchestrator.providers.protocol import Provider
+    from orchestrator.tools.protocol import Outcome, Performer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What effects need from outside.
+
+    ``reveal`` puts the values of secrets in place of their markers, ``redact`` takes them out again. ``reserve(settings,
+    bytes)`` is the worst case of a model call and ``cost(settings, usage)`` what one cost, in micro-dollars, None where no
+    price is known. ``keep(hash, body)`` makes sure that a stored file has a copy on disk, in ``files_folder``.
+    """
+
+    provider: Callable[[str], Provider]
+    performer: Callable[[str], Performer]
+    reveal: Callable[[Any], Any]
+    redact: Callable[[Any], Any]
+    reserve: Callable[[Mapping[str, Any], int], int | None]
+    cost: Callable[[Mapping[str, Any], Usage], int | None]
+    files_folder: Path
+
+
+class Effects:
+    """Performs the effects of one run."""
+
+    def __init__(self, decider: Decider, store: Store, services: Services, *, emit: Callable[[str, str], None]) -> None:
+        self._decider = decider
+        self._store = store
+        self._services = services
+        self._emit = emit
+        self._folder = Path(decider.state.started["folder"])
+        self._log = logging.getLogger("orchestrator.run")
+
+    def reservation(self, intent: Intent) -> dict[str, Any] | None:
+        """What ``started`` reserves: the worst case of a model call."""
+        if intent.kind != "model":
+            return None
+        talk: Talk = intent.act.owner.data  # pyright: ignore[reportAttributeAccessIssue]
+        size = talk.conversation.size + len(talk.system)
+        return {"usd": self._services.reserve(talk.settings, size), "tokens": size + int(talk.settings.get("max_tokens", 4096))}
+
+    async def perform(self, intent: Intent, now: Callable[[], int]) -> Draft:
+        """Perform one attempt and say how it ended; raises only cancellation. The attempt's timeout is kept here."""
+        step = self._decider.state.steps[intent.path]
+        attempts = self._decider.attempts_of(intent.act)
+        points.at("before_effect")
+        if intent.kind == "model":
+            draft = await self._model(intent, now, attempts)
+        else:
+            outcome, kept = await self._tool(intent)
+            draft = outcomes.ended(intent, outcome, step=step, attempts=attempts, at=now(), kept=kept)
+        points.at("after_effect")
+        return draft
+
+    async def _tool(self, intent: Intent) -> tuple[Outcome, dict[str, Any]]:
+        seconds = None if intent.timeout is None else intent.timeout / 1_000_000
+        outcome: Outcome = Lost("timeout", f"no result within {seconds} s")
+        with anyio.move_on_after(seconds) as scope:
+            try:
+                outcome = await (self._builtin(intent) if intent.kind == "builtin" else self._call(intent, scope.deadline))
+            except Exception as error:  # noqa: BLE001 - the attempt boundary: whatever a tool raises is its result
+                outcome = Failed("tool_error", self._services.redact(f"{type(error).__name__}: {error}"))
+        return await self._kept(outcome)
+
+    async def _call(self, intent: Intent, deadline: float) -> Outcome:
+        config = intent.act.node.config
+        kind: str = config.tool.kind  # pyright: ignore[reportAttributeAccessIssue]
+        request = dict(intent.request)
+        folder = self._folder / str(request.pop("dir", "."))
+        folder.mkdir(parents=True, exist_ok=True)
+        request["folder"] = str(folder)
+        if "root" in request:
+            request["root"] = str(folder / str(request["root"]))
+        context = CallContext(
+            run_id=self._decider.run.run_id,
+            path=intent.path,
+            attempt=intent.attempt,
+            idempotency_key=intent.key,
+            effect=intent.effect,
+            deadline=None if deadline == float("inf") else deadline,
+            folder=folder,
+            max_output=config.tool.max_output,  # pyright: ignore[reportAttributeAccessIssue]
+            reveal=self._services.reveal,
+            redact=self._services.redact,
+            log=self._log,
+            stored=lambda name: self._services.files_folder / name,
+            emit=lambda text: self._emit(intent.path, text),
+        )
+        return await self._services.performer(kind)(request, context)
+
+    async def _builtin(self, intent: Intent) -> Outcome:
+        """``read_result``."""
+        text = (await self._store.get_blob(intent.request["blob"])).decode()
+        offset, limit = int(intent.request["offset"]), int(intent.request["limit"]) or 20_000
+        return Done(text[max(offset, 0) : max(offset, 0) + limit])
+
+    async def _kept(self, outcome: Outcome) -> tuple[Outcome, dict[str, Any]]:
+        """Redact a result, and store what belongs beside it."""
+        redact = self._services.redact
+        if not isinstance(outcome, Done):
+            return _redacted(outcome, redact), {}
+        try:
+            outcome = Done(redact(clean(outcome.output)), outcome.files, outcome.overflow)
+        except (TypeError, ValueError) as error:
+            return Failed("invalid_output", f"the result is not JSON: {error}"), {}
+        kept: dict[str, Any] = {}
+        if outcome.overflow is not None:
+            text: str = redact(outcome.overflow)
+            kept["overflow"] = (await self._store.put_blobs([text.encode("utf-8", "replace")]))[0]
+            kept["size"] = len(text)
+        if outcome.files:
+            hashes = await self._store.put_blobs([found.body for found in outcome.files.values()])
+            kept["files"] = {
+                name: {"$file": digest, "name": found.name, "size": len(found.body), "media_type": found.media_type}
+                for (name, found), digest in zip(outcome.files.items(), hashes, strict=True)
+            }
+            for found, digest in zip(outcome.files.values(), hashes, strict=True):
+                await anyio.to_thread.run_sync(keep_copy, self._services.files_folder, digest, found.body)
+        return outcome, kept
+
+    async def _model(self, intent: Intent, now: Callable[[], int], attempts: int) -> Draft:
+        talk: Talk = intent.act.owner.data  # pyright: ignore[reportAttributeAccessIssue]
+        path = intent.act.path
+        services = self._services
+        step = self._decider.state.steps[path]
+        request = self._request(intent, talk)
+        context = ModelContext(reveal=services.reveal, emit=lambda text: self._emit(path, text))
+        seconds = None if intent.timeout is None else intent.timeout / 1_000_000
+        error = ModelError("timeout", f"no reply within {seconds} s")
+        with anyio.move_on_after(seconds):
+            try:
+                reply = await services.provider(str(talk.settings.get("provider"))).call(request, context)
+                usage = reply.usage
+                cost = None if usage is None else services.cost(talk.settings, usage)
+                return outcomes.replied(intent, _clean_reply(reply, services.redact), cost=cost, tokens=usage.total if usage else 0)
+            except ModelError as raised:
+                error = raised
+            except Exception as raised:  # noqa: BLE001 - the attempt boundary: a provider's bug is this attempt's end
+                error = ModelError("invalid_reply", f"{type(raised).__name__}: {raised}")
+        billed = error.usage
+        refused = error.status is not None and error.status >= 400  # before any token was made
+        cost = 0 if refused or not error.sent else None if billed is None else services.cost(talk.settings, billed)
+        outcome = Failed(
+            error.code,
+            services.redact(error.message),
+            status=error.status,
+            detail=services.redact(error.detail) or None,
+            retry_after=error.retry_after,
+        )
+        tokens = billed.total if billed else 0
+        return outcomes.failed(intent, outcome, step=step, attempts=attempts, at=now(), cost=cost, tokens=tokens)
+
+    def _request(self, intent: Intent, talk: Talk) -> ModelRequest:
+        act = intent.act.owner
+        config = act.node.config  # pyright: ignore[reportAttributeAccessIssue]
+        talked = talk.conversation
+        scope = {
+            "agent": config.agent.name,  # pyright: ignore[reportAttributeAccessIssue]
+            "turn": talked.turn + 1,
+            "prompt": talk.prompt,
+            "last": talked.last,
+            "results": talked.results,
+            "inputs": self._decider.state.started["inputs"],
+        }
+        return ModelRequest(
+            settings=talk.settings,
+            system=talk.system,
+            messages=talked.messages,
+            tools=[offer.spec for offer in talk.offers.values()],
+            output_schema=talk.output,
+            scope=scope,
+        )
+
+
+def _clean_reply(reply: Any, redact: Callable[[Any], Any]) -> Any:
+    """The blocks as they came, but for text that no store can hold, and for secrets."""
+    from dataclasses import replace
+
+    return replace(reply, content=redact(clean(reply.content)))
+
+
+def _redacted(outcome: Failed | Lost, redact: Callable[[Any], Any]) -> Failed | Lost:
+    from dataclasses import replace
+
+    if isinstance(outcome, Lost):
+        return replace(outcome, message=redact(outcome.message))
+    return replace(outcome, message=redact(outcome.message), detail=redact(clean(outcome.detail)))
+
+
+def keep_copy(folder: Path, digest: str, body: bytes) -> None:
+    """Write a stored file's copy, once."""
+    target = folder / digest
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{digest}.part"
+        part.write_bytes(body)
+        part.replace(target)

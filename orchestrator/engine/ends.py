@@ -1,0 +1,47 @@
+"""How driving a run ended, for whoever started it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.journal.state import RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """``status`` is the run's (``done failed limited cancelled waiting paused``), or ``stopped`` by a signal.
+
+    ``spend`` in micro-dollars, None where a price is unknown; times in microseconds; ``error`` has code, message, status,
+    detail and step; ``waits`` says what the run waits for.
+    """
+
+    run_id: str
+    status: str
+    reason: str | None = None
+    outputs: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    spend: int | None = 0
+    tokens: int = 0
+    started_at: int = 0
+    ended_at: int = 0
+    waits: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+
+def end_of(run_id: str, state: RunState, *, stopped: bool = False) -> RunEnd:
+    """The end that a state tells."""
+    finished = state.finished or {}
+    waits = [{"step": path, **(step.waiting or {})} for path, step in state.steps.items() if step.status == "waiting"]
+    return RunEnd(
+        run_id=run_id,
+        status="stopped" if stopped else state.status,
+        reason=None if state.paused is None else state.paused.get("reason"),
+        outputs=finished.get("outputs"),
+        error=finished.get("error"),
+        spend=None if state.unpriced else state.spend,
+        tokens=state.tokens,
+        started_at=state.started_at,
+        ended_at=state.finished_at or state.at,
+        waits=waits,
+    )

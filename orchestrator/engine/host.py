@@ -1,0 +1,249 @@
+"""One process that drives runs: its store, its writer, its lease, and any number of runs at once."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+
+from orchestrator.engine.decide import VERSION
+from orchestrator.engine.drive import RunDriver
+from orchestrator.engine.ends import RunEnd, end_of
+from orchestrator.engine.reopen import reopened
+from orchestrator.graph.nodes import graph_from_json, to_json
+from orchestrator.ids import new_owner, new_run_id
+from orchestrator.journal.errors import Fenced, StoreError, StoreUnavailable, UnknownDriver
+from orchestrator.journal.records import Draft, Record
+from orchestrator.journal.state import RunState, fold
+from orchestrator.journal.store import Driver, NewRun
+from orchestrator.journal.slices import RunHandle
+from orchestrator.journal.writer import Writer
+from orchestrator.jsonish import canonical, digest, loads
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from orchestrator.clock import Clock
+    from orchestrator.engine.effects import Services
+    from orchestrator.graph.nodes import Graph
+    from orchestrator.journal.store import InboxRow, Store
+
+__all__ = ["Event", "Host", "RunEnd", "Settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All in seconds: the lease's length, the grace of a stop, how long the store may stay away."""
+
+    lease: float = 15.0
+    grace: float = 10.0
+    outage: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What a screen may show: a record that was decided, or a piece of text as it streams."""
+
+    run_id: str
+    kind: Literal["record", "text"]
+    path: str
+    record: Record | None = None
+    text: str = ""
+
+
+class Host:
+    """Drives runs. An async context manager; ``start`` and ``resume`` may be called any number of times at once."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        services: Services,
+        clock: Clock,
+        settings: Settings | None = None,
+        listen: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.services = services
+        self.clock = clock
+        self.settings = settings or Settings()
+        self.owner = new_owner()
+        self.writer = Writer(store, clock, patience=self.settings.outage)
+        self._listen = listen
+        self._drivers: dict[str, RunDriver] = {}
+        self._renewed = 0.0
+        self._away = False
+        self._stopped: Literal["", "grace", "now"] = ""
+        self._tasks: Any = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Host:
+        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        await self._register()
+        self._tasks.start_soon(self.writer.run, name="writer")
+        self._tasks.start_soon(self._keep_lease, name="lease")
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self.settings.grace):
+            if error is None:
+                await self.writer.idle()
+            try:
+                await self.store.release(self.owner)
+            except StoreError as failure:
+                # The lease runs out by itself; what brought us here matters more.
+                if error is not None:
+                    error.add_note(f"and the lease could not be given back: {failure}")
+        self._tasks.cancel_scope.cancel()
+        try:
+            if isinstance(error, Exception):
+                # The caller's own error travels by itself; only the tasks' go through the group.
+                await self._stack.__aexit__(None, None, None)
+            else:
+                await self._stack.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
+
+    # What the application calls
+
+    async def start(
+        self,
+        graph: Graph,
+        *,
+        inputs: dict[str, Any],
+        run_id: str | None = None,
+        folder: str,
+        labels: Mapping[str, str] | None = None,
+        files: Sequence[bytes] = (),
+    ) -> RunEnd:
+        """Create a run and drive it until it ends or has nothing to do but wait.
+
+        ``folder`` is the run's absolute directory, ``files`` the bodies of its file inputs. Raises RunTaken where the id is
+        in use, Fenced where another driver took the run, a StoreError where the store cannot be used.
+        """
+        run_id = run_id or new_run_id()
+        body = canonical(to_json(graph))
+        await self.store.put_blobs([body, *files])
+        graph_hash = digest(body)
+        now = self.clock.now()
+        started = {
+            "graph": graph_hash,
+            "name": graph.name,
+            "inputs": inputs,
+            "folder": folder,
+            "seed": digest(run_id.encode())[:16],
+            "decider": VERSION,
+        }
+        new = NewRun(
+            run_id=run_id, name=graph.name, graph_hash=graph_hash, root_id=run_id, created_at=now,
+            labels={**graph.labels, **(labels or {})}, owner=self.owner,
+        )  # fmt: skip
+        draft = Draft("run_started", "", started)
+        state = RunState()
+        state.apply(draft, seq=1, at=now, epoch=new.epoch)
+        handle = self._handle(run_id, epoch=new.epoch)
+        return await self._drive(RunDriver(self, graph, state, handle), [draft], create=new)
+
+    async def resume(self, run_id: str, *, force: bool = False, retry_failed: bool = False) -> RunEnd:
+        """Take a run over and drive it on. One that ended is only looked at, unless ``retry_failed``.
+
+        Raises Held (a live driver has it), NoSuchRun, Fenced, Damaged, or a StoreError.
+        """
+        row = await self.store.get_run(run_id)
+        if row.ended and not (retry_failed and row.status in ("failed", "cancelled")):
+            return end_of(run_id, fold(await self.store.load(run_id)))
+        claimed = await self.store.claim(run_id, self.owner, force=force, explicit=True)
+        state = fold(await self.store.load(run_id))
+        graph = graph_from_json(loads(await self.store.get_blob(state.started["graph"])))
+        handle = self._handle(run_id, epoch=claimed.epoch, head=claimed.head, head_sum=claimed.head_sum)
+        first: list[Draft] = []
+        if state.finished is not None:
+            first.append(Draft("resumed", "", {"reopen": reopened(graph, state)}))
+            state.apply(first[0], seq=state.head + 1, at=self.clock.now())
+        return await self._drive(RunDriver(self, graph, state, handle), first)
+
+    def stop(self, *, now: bool = False) -> None:
+        """Start nothing more, journal what ends within the grace, give all runs up. ``now``: without the grace."""
+        self._stopped = "now" if now or self._stopped else "grace"
+        for driver in self._drivers.values():
+            driver.stop(now=self._stopped == "now")
+
+    # What its drivers call
+
+    def may_start(self) -> bool:
+        """Whether an effect may start: the lease is surely ours, and the store is there."""
+        return not self._away and self.writer.away is None and self.clock.boot() - self._renewed < self.settings.lease * 0.8
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run something in this process's task group."""
+        self._tasks.start_soon(function, *args)
+
+    def tell(self, run_id: str, records: Sequence[Record]) -> None:
+        """Show records."""
+        if self._listen is not None:
+            for record in records:
+                self._listen(Event(run_id=run_id, kind="record", path=record.path, record=record))
+
+    def tell_text(self, run_id: str, path: str, text: str) -> None:
+        """Show text as it streams."""
+        if self._listen is not None:
+            self._listen(Event(run_id=run_id, kind="text", path=path, text=text))
+
+    async def send_evidence(self, row: InboxRow) -> None:
+        """A late result, for the inbox of a run that is not ours any more; best effort."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self.settings.grace):
+            try:
+                await self.store.send(row)
+            except StoreError:
+                return
+
+    # Inside
+
+    def _handle(self, run_id: str, *, epoch: int, head: int = 0, head_sum: str = "") -> RunHandle:
+        return RunHandle(
+            run_id, epoch=epoch, head=head, head_sum=head_sum, on_committed=_ignore, on_fenced=_ignore, on_error=_ignore
+        )
+
+    async def _drive(self, driver: RunDriver, first: Sequence[Draft], *, create: NewRun | None = None) -> RunEnd:
+        self._drivers[driver.run_id] = driver
+        if self._stopped:
+            driver.stop(now=self._stopped == "now")
+        try:
+            return await driver.run(first, create=create)
+        finally:
+            del self._drivers[driver.run_id]
+
+    async def _register(self) -> None:
+        sent = self.clock.boot()
+        await self.store.register_driver(Driver.of_this_process(self.owner), self.settings.lease)
+        self._renewed = sent
+
+    async def _keep_lease(self) -> None:
+        """Renew every third of the lease, and hand out what came into the inboxes."""
+        pause = self.settings.lease / 3
+        while True:
+            await anyio.sleep(pause)
+            try:
+                sent = self.clock.boot()
+                await self.store.renew(self.owner, self.settings.lease)
+                self._renewed = sent
+                rows = await self.store.pending_for(self.owner) if self._drivers else []
+            except UnknownDriver:
+                await self._register()
+                continue
+            except StoreUnavailable:
+                pause = min(self.settings.lease / 15, 1.0)
+                continue
+            pause = self.settings.lease / 3
+            for driver in list(self._drivers.values()):
+                driver.take([row for row in rows if row.run_id == driver.run_id])
+                driver.poke()
+
+
+def _ignore(_what: int | Fenced | Exception) -> None:
+    """Replaced by the driver of the run."""

@@ -1,0 +1,209 @@
+"""``agent``: turns and tool calls, each an effect of its own, until the agent's end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, assert_never, cast
+
+from orchestrator.agents.conversation import Conversation, ToolCall, preview
+from orchestrator.agents.turns import CallModel, CallTools, Finish, Stop, frame_hash, next_turn, offers_of
+from orchestrator.engine.activation import Intent, Phase
+from orchestrator.engine.steps.call import Effects
+from orchestrator.engine.steps.common import Base
+from orchestrator.expr.values import Const
+from orchestrator.graph.nodes import AgentConfig, CallConfig, Node, Retry, ToolDef
+from orchestrator.ids import digest_text
+from orchestrator.spec.types import check_value
+
+if TYPE_CHECKING:
+    from orchestrator.agents.turns import Action, Offer
+    from orchestrator.engine.activation import Act
+    from orchestrator.engine.decide import Decider
+    from orchestrator.graph.nodes import Schema
+    from orchestrator.journal.state import StepState
+
+# What a provider says of itself being busy costs nothing and changes nothing: without a `retry` of its own, an agent step
+# sends such a model call again twice.
+MODEL_RETRY = Retry(attempts=Const(3), on=("rate_limit", "unavailable"))
+
+
+@dataclass(slots=True)
+class Talk:
+    """What an agent step keeps while it is open. ``children`` are the turn or the tool calls under way, by path."""
+
+    conversation: Conversation
+    settings: dict[str, Any]
+    system: str
+    prompt: str
+    offers: dict[str, Offer]
+    output: Schema | None
+    turns: int
+    frame: str
+    turn: Node
+    children: dict[str, Act] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    calls: tuple[ToolCall, ...] = ()
+    begun: int = 0
+    wants: Action | None = None
+
+
+class Agent(Base):
+    """Nothing is recorded of the agent itself but its end: its turns and tool calls are the records."""
+
+    timed: ClassVar[bool] = True
+
+    def descends(self, step: StepState | None) -> bool:
+        del step
+        return True
+
+    def begin(self, decider: Decider, act: Act, step: StepState | None) -> None:
+        del step
+        config = cast("AgentConfig", act.node.config)
+        agent = config.agent
+        settings = {key: decider.render(act, value, f"model.{key}") for key, value in agent.model.settings.items()}
+        system = "" if agent.instructions is None else str(decider.render(act, agent.instructions, "instructions"))
+        prompt = "" if config.prompt is None else str(decider.render(act, config.prompt, "prompt"))
+        offers = offers_of(agent)
+        output = act.node.output or agent.output
+        conversation = Conversation()
+        conversation.add_user(prompt)
+        act.data = Talk(
+            conversation=conversation,
+            settings=settings,
+            system=system,
+            prompt=prompt,
+            offers=offers,
+            output=output,
+            turns=decider.limit(act, agent.turns, "turns"),
+            frame=frame_hash(settings=settings, system=system, tools=[offer.spec for offer in offers.values()], output=output),
+            turn=Node(name="", id=f"{act.node.id}/turn", kind="turn", config=config, retry=act.node.retry or MODEL_RETRY),
+        )
+
+    def progress(self, decider: Decider, act: Act, step: StepState | None) -> None:
+        """Go on as far as the records go; an end is decided later."""
+        del step
+        talk = cast("Talk", act.data)
+        if talk.children or talk.wants is not None:
+            return
+        action = next_turn(conversation=talk.conversation, output=talk.output, turns=talk.turns)
+        match action:
+            case CallModel():
+                if action.repair is not None:
+                    talk.conversation.repairs += 1
+                    talk.conversation.add_user(action.repair)
+                self._call_model(decider, act, talk)
+            case CallTools():
+                talk.calls, talk.begun = action.calls, 0
+                self._call_tools(decider, act, talk)
+            case Finish() | Stop():
+                talk.wants = action
+                decider.look_later(act)
+            case _:
+                assert_never(action)
+
+    def _call_model(self, decider: Decider, act: Act, talk: Talk) -> None:
+        path = f"{act.path}/turn{talk.conversation.turn + 1}"
+        talk.children[path] = decider.child(act, talk.turn, path, role="turn")
+
+    def _call_tools(self, decider: Decider, act: Act, talk: Talk) -> None:
+        """Begin the calls of the last reply: all, or one at a time."""
+        parallel = cast("AgentConfig", act.node.config).agent.parallel_tools
+        while talk.begun < len(talk.calls) and (parallel or not talk.children):
+            call = talk.calls[talk.begun]
+            path = f"{act.path}/turn{talk.conversation.turn}/tool{talk.begun}"
+            talk.begun += 1
+            node = call_node(act.node, call, talk.offers.get(call.name))
+            turn = act.state.steps[f"{act.path}/turn{talk.conversation.turn}"]
+            talk.children[path] = decider.child(act, node, path, role="tool", ready_at=turn.ended_at)
+
+    def decide(self, decider: Decider, act: Act, step: StepState | None) -> None:
+        del step
+        wants = cast("Talk", act.data).wants
+        if isinstance(wants, Finish):
+            decider.finish(act, wants.output)
+        elif isinstance(wants, Stop):
+            decider.fail(act, wants.code, wants.message, detail=wants.detail or None)
+        else:
+            decider.look_again(act)
+
+    def child_ended(self, decider: Decider, act: Act, child: Act) -> None:
+        talk = cast("Talk", act.data)
+        talk.children.pop(child.path, None)
+        if act.stop is not None:
+            return
+        if child.role == "turn":
+            self._turn_ended(decider, act, talk, child)
+            return
+        self._call_tools(decider, act, talk)
+        if not talk.children:
+            turn = talk.conversation.turn
+            talk.conversation.add_results([self._result(act, turn, index, call) for index, call in enumerate(talk.calls)])
+            decider.look_again(act)
+
+    def _turn_ended(self, decider: Decider, act: Act, talk: Talk, child: Act) -> None:
+        step = child.recorded
+        if step is not None and step.status == "done":
+            talk.conversation.add_reply(step.reply or {"content": [], "stop": "end_turn"})
+            decider.look_again(act)
+            return
+        error = (step.error if step is not None else None) or {"code": "failed", "message": "the model call failed"}
+        talk.wants = Stop(error["code"], error["message"], {"step": child.path, "status": error.get("status")})
+        decider.look_later(act)
+
+    def _result(self, act: Act, turn: int, index: int, call: ToolCall) -> tuple[str, Any, bool]:
+        """A tool's result, as it goes back to the model."""
+        name = f"turn{turn}/tool{index}"
+        step = act.state.steps.get(f"{act.path}/{name}")
+        if step is not None and step.status == "done":
+            output = step.output
+            if step.overflow is not None:
+                output = preview(output, size=step.output_size, result_id=name)
+            return call.id, output, False
+        error = (step.error if step is not None else None) or {"code": "cancelled", "message": "the call was cancelled"}
+        said = f"{error.get('code')}: {error.get('message')}"
+        detail = error.get("detail")
+        return call.id, said if detail is None else {"error": said, "detail": detail}, True
+
+    def stop(self, decider: Decider, act: Act) -> None:
+        if isinstance(act.data, Talk):
+            for child in list(act.data.children.values()):
+                decider.stop(child, {})
+
+    def busy(self, act: Act) -> bool:
+        return isinstance(act.data, Talk) and any(child.phase is not Phase.ENDED for child in act.data.children.values())
+
+
+def call_node(owner: Node, call: ToolCall, offer: Offer | None) -> Node:
+    """The node of a tool call: what a ``tool`` step would be, or a call that fails before it begins."""
+    if offer is None:
+        return _bad(owner, call, "unknown_tool", f"there is no tool {call.name!r}")
+    problems = check_value(offer.spec.schema, call.args)
+    if problems:
+        return _bad(owner, call, "invalid_input", "the arguments do not fit the tool's input: " + "; ".join(problems[:5]))
+    if offer.tool is None:
+        config = CallConfig(tool=ToolDef(name=call.name, kind="builtin", effect="read"), args=Const(call.args))
+        return Node(name="", id=f"{owner.id}/{call.name}", kind="read_result", config=config)
+    tool = offer.tool
+    config = CallConfig(tool=tool, args=Const(call.args), operation=offer.operation)
+    return Node(name="", id=f"{owner.id}/{call.name}", kind="tool", config=config, output=tool.output, lenient=True, dir=owner.dir)
+
+
+def _bad(owner: Node, call: ToolCall, code: str, message: str) -> Node:
+    config = CallConfig(tool=ToolDef(name=call.name, kind="builtin"), args=Const({"code": code, "message": message}))
+    return Node(name="", id=f"{owner.id}/{call.name}", kind="bad_call", config=config)
+
+
+class Turn(Effects):
+    """One model call. It is at least once: no key reaches the wire, and a lost one may have been billed."""
+
+    def intent(self, decider: Decider, act: Act) -> Intent:
+        del decider
+        talk = cast("Talk", cast("Act", act.owner).data)
+        return Intent(
+            act=act,
+            kind="model",
+            attempt=1,
+            logical=1,
+            hash=digest_text(f"{talk.frame}\0{talk.conversation.digest}"),
+            effect="read",
+            timeout=talk.settings.get("timeout"),
+        )
