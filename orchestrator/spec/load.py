@@ -34,8 +34,8 @@ class Loaded:
     """A file's data, with the place of each key and value of it, and of what it imports.
 
     ``data`` is plain and must not be changed. Paths are tuples of keys and indices into it. ``sources`` maps the path
-    of every file that was read to the SHA-256 of its bytes, as hex; ``texts`` the names that marks use to what diagnostics
-    show; ``parts`` the path of each ``{file: …}`` and ``{template: …}`` to the text of that file.
+    of every file that was read to the SHA-256 of its bytes, as hex; ``texts`` the names that marks use to what
+    diagnostics show; ``parts`` the path of each ``{file: …}`` and ``{template: …}`` to the text of that file.
     """
 
     file: str
@@ -213,12 +213,20 @@ def _compose(source: Source, problems: list[Diagnostic]) -> tuple[Node | None, b
         problems.append(Diagnostic("E118", message, source.mark(at, at + 1), "write it as an escape in double quotes"))
         return None, False
     except MarkedYAMLError as error:
-        problems.append(_syntax(source, error))
+        problem = _syntax(source, error)
+        if not (problems and _one_cause(problems[-1], problem)):
+            problems.append(problem)
         return None, False
     except Exception as error:  # noqa: BLE001 (the parser is another's, and whatever it raises is a fault of the text)
         problems.append(Diagnostic("E102", f"this is not YAML: {error}"[:200], source.mark(0, 0)))
         return None, False
     return builder.root, True
+
+
+def _one_cause(before: Diagnostic, after: Diagnostic) -> bool:
+    """Whether what stops a line was said already: ``*bold* text`` is an alias, and then a fault."""
+    same_line = before.mark and after.mark and before.mark.line == after.mark.line
+    return bool(same_line) and before.code in ("E103", "E117")
 
 
 def _syntax(source: Source, error: Any) -> Diagnostic:

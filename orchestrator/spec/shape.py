@@ -1,4 +1,4 @@
-"""Plain data -> a checked document: pydantic's findings as diagnostics at their places, and every model told its own."""
+"""Plain data -> a checked document: pydantic's findings as diagnostics at their places, every model told its own."""
 
 from __future__ import annotations
 
