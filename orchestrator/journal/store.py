@@ -244,7 +244,7 @@ Batch: TypeAlias = "Sequence[Slice]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
-    """A process that may drive runs: enough to tell whether it is still there. ``started`` in clock ticks since boot."""
+    """A process that may drive runs, and how to tell whether it is still there. ``started`` in clock ticks since boot."""
 
     owner: str
     host: str
@@ -385,17 +385,25 @@ class Store(Protocol):
         """A driver as it was last seen."""
         ...
 
-    async def claim(self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False) -> Claimed:
+    async def claim(
+        self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False, nonce: str | None = None
+    ) -> Claimed:
         """Take a run for a registered driver, and journal ``claimed``.
 
         ``explicit`` is a person's resume: it takes ended runs, too, and starts the count of idle claims again.
         ``force`` takes it from a live driver. Raises ``Held``, ``RunEnded``, ``NoProgress`` (the run is paused now),
-        ``NoSuchRun``.
+        ``NoSuchRun``, or ``Unknown``: then ask again with the same ``nonce`` (``ids.new_nonce()``), and a claim that
+        did happen is not made twice.
         """
         ...
 
-    async def load(self, run_id: str, *, from_seq: int = 1, verify: bool = True) -> list[Record]:
-        """The records from a seq on. Raises ``NoSuchRun``, and ``Damaged`` where they are not what was written."""
+    async def load(
+        self, run_id: str, *, from_seq: int = 1, upto: int | None = None, verify: bool = True
+    ) -> list[Record]:
+        """The records from a seq on. Raises ``NoSuchRun``, and ``Damaged`` where they are not what was written.
+
+        ``upto`` is the last seq wanted: after a claim its ``head``, since another driver may have claimed in between.
+        """
         ...
 
     async def rows(self, run_id: str, *, from_seq: int = 1) -> list[Row]:

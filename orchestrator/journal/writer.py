@@ -10,22 +10,33 @@ again.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestrator.ids import new_nonce
 from orchestrator.journal import points
-from orchestrator.journal.errors import BadData, Conflict, Fenced, JournalWentBack, RunTaken, StoreUnavailable, Unknown
-from orchestrator.journal.records import GENESIS, PROGRESS, Encoded, Record, encode_all
-from orchestrator.journal.store import NO_CHANGE, InboxRow, NewRun, Projection, Slice, StoreError
+from orchestrator.journal.errors import (
+    BadData,
+    Conflict,
+    Fenced,
+    JournalWentBack,
+    RunTaken,
+    StoreError,
+    StoreUnavailable,
+    Unknown,
+)
+from orchestrator.journal.records import encode_all
+from orchestrator.journal.slices import Entry, Parking, RunHandle, Start, Unit, child_slice, freeze
+from orchestrator.journal.store import NO_CHANGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from orchestrator.clock import Clock
-    from orchestrator.journal.store import Store
+    from orchestrator.journal.records import Encoded, Record
+    from orchestrator.journal.store import InboxRow, NewRun, Projection, Store
+
+__all__ = ["RunHandle", "Start", "Writer"]
 
 MAX_RECORDS = 512
 MAX_BYTES = 1024 * 1024
@@ -33,86 +44,6 @@ FIRST_DELAY = 0.05
 LONGEST_DELAY = 10.0
 MAX_STUCK = 3
 """A slice that was refused so often, with nobody else's row in its place, is not refused by a race."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A child run that starts with a record of its parent: its row and its first records, seqs from 1."""
-
-    new: NewRun
-    records: Sequence[Record]
-    projection: Projection = NO_CHANGE
-
-
-@dataclass(slots=True)
-class _Entry:
-    """What one ``append`` brought, encoded and chained; its place is certain, its slice is not yet."""
-
-    rows: list[Encoded]
-    projection: Projection
-    at: int
-    consumed: tuple[tuple[str, int], ...] = ()
-    inbox: tuple[InboxRow, ...] = ()
-    create: NewRun | None = None
-    coupled: tuple[Slice, ...] = ()
-    release: bool = False
-    parking: _Parking | None = None
-
-    @property
-    def size(self) -> int:
-        return sum(row.size for row in self.rows) + sum(len(item.path) + 512 for item in self.inbox)
-
-
-class _Parking:
-    """The wish to park, and what came of it."""
-
-    def __init__(self) -> None:
-        self.parked = False
-        self.over = anyio.Event()
-
-
-@dataclass(slots=True)
-class _Unit:
-    """What is sent, settled and sent again as one: a run's slice and those coupled to it."""
-
-    handle: RunHandle
-    slices: tuple[Slice, ...]
-    parking: _Parking | None = None
-    refused: int = 0
-
-
-class RunHandle:
-    """A run in the hands of this process: where its journal ends, on disk (``head``) and in memory (``tail``).
-
-    ``on_committed(head)`` is called when records up to that seq are safe, ``on_fenced`` when another driver has the
-    run, ``on_error`` when the store gave up on it; after either of the two nothing more of the run is written, and
-    ``append`` does nothing. All are called on the event loop, in the writer's task, and must not block.
-    """
-
-    def __init__(
-        self,
-        run_id: str,
-        *,
-        epoch: int,
-        head: int = 0,
-        head_sum: str = GENESIS,
-        on_committed: Callable[[int], None],
-        on_fenced: Callable[[Fenced], None],
-        on_error: Callable[[Exception], None],
-    ) -> None:
-        self.run_id = run_id
-        self.epoch = epoch
-        self.head = head
-        self.head_sum = head_sum
-        self.tail = head
-        self.tail_sum = head_sum
-        self.error: Exception | None = None
-        self.on_committed = on_committed
-        self.on_fenced = on_fenced
-        self.on_error = on_error
-        self.queue: deque[_Entry] = deque()
-        self.busy = False
-        self.quiet: anyio.Event | None = None
 
 
 class Writer:
@@ -169,10 +100,9 @@ class Writer:
         rows = self._encode(handle, records)
         if not rows and (consumed or coupled or create):
             raise ValueError("a slice without records can consume, create and couple nothing")
-        starts = tuple(self._start(handle, start) for start in coupled)
-        entry = _Entry(
-            rows, projection, self._clock.now(), tuple(consumed), tuple(inbox), create, starts, release=release
-        )
+        now = self._clock.now()
+        starts = tuple(child_slice(start, now) for start in coupled)
+        entry = Entry(rows, projection, now, tuple(consumed), tuple(inbox), create, starts, release=release)
         self._enqueue(handle, entry)
 
     async def park(
@@ -190,8 +120,8 @@ class Writer:
         """
         if handle.error is not None:
             raise handle.error
-        parking = _Parking()
-        entry = _Entry(self._encode(handle, records), projection, self._clock.now(), inbox=tuple(inbox), release=True)
+        parking = Parking()
+        entry = Entry(self._encode(handle, records), projection, self._clock.now(), inbox=tuple(inbox), release=True)
         entry.parking = parking
         self._enqueue(handle, entry)
         await parking.over.wait()
@@ -224,7 +154,7 @@ class Writer:
         """The writer's task. Cancelling it never interrupts a transaction."""
         while True:
             if self._ready:
-                await self._deliver(self._freeze())
+                await self._deliver(freeze(self._ready, max_records=self._max_records, max_bytes=self._max_bytes))
             elif self._stopping:
                 return
             else:
@@ -244,26 +174,7 @@ class Writer:
                 )
         return encode_all(handle.run_id, records, handle.tail_sum)
 
-    def _start(self, handle: RunHandle, start: Start) -> Slice:
-        """The slice that makes a child run."""
-        rows = encode_all(start.new.run_id, start.records, GENESIS)
-        if not rows or start.new.run_id == handle.run_id:
-            raise ValueError("a child run has an id and a record of its own")
-        nonce = new_nonce()
-        return Slice(
-            run_id=start.new.run_id,
-            epoch=start.new.epoch,
-            base_head=0,
-            base_sum=GENESIS,
-            nonce=nonce,
-            rows=tuple(row.row(start.new.run_id, nonce) for row in rows),
-            at=self._clock.now(),
-            projection=start.projection,
-            create=start.new,
-            blobs=_contents(rows),
-        )
-
-    def _enqueue(self, handle: RunHandle, entry: _Entry) -> None:
+    def _enqueue(self, handle: RunHandle, entry: Entry) -> None:
         if entry.rows:
             handle.tail, handle.tail_sum = entry.rows[-1].seq, entry.rows[-1].sum
         handle.queue.append(entry)
@@ -273,118 +184,41 @@ class Writer:
             self._ready.append(handle)
             self._work.set()
 
-    def _freeze(self) -> list[_Unit]:
-        """The next batch: a slice of each run that has something to say, oldest first, while there is room."""
-        units: list[_Unit] = []
-        records, size = self._max_records, self._max_bytes
-        while self._ready and records > 0 and size > 0:
-            handle = self._ready[0]
-            if handle.queue[0].parking is not None:
-                if not units:
-                    units.append(self._frozen(self._ready.popleft(), [handle.queue.popleft()]))
-                break
-            entries, used = self._fitting(handle, records, size if units else max(size, 1))
-            if not entries:
-                break
-            self._ready.popleft()
-            unit = self._frozen(handle, entries)
-            units.append(unit)
-            records -= sum(len(piece.rows) for piece in unit.slices)
-            size -= used
-        return units
-
-    def _fitting(self, handle: RunHandle, records: int, size: int) -> tuple[list[_Entry], int]:
-        """The entries of one run that fit, and their bytes; of a fresh batch at least one, cut where it is too long."""
-        fresh = records == self._max_records
-        taken: list[_Entry] = []
-        used = count = 0
-        while handle.queue and handle.queue[0].parking is None:
-            entry = handle.queue[0]
-            if count + len(entry.rows) > records or used + entry.size > size:
-                if taken or not fresh:
-                    break
-                if not entry.coupled and len(entry.rows) > 1:
-                    entry = self._cut(handle, entry, records, size)
-            taken.append(handle.queue.popleft())
-            count += len(entry.rows)
-            used += entry.size
-        return taken, used
-
-    def _cut(self, handle: RunHandle, entry: _Entry, records: int, size: int) -> _Entry:
-        """The first part of an entry that is too long for a batch; the rest stays at the head of the queue."""
-        end = 1
-        used = entry.rows[0].size
-        while end < min(records, len(entry.rows) - 1) and used + entry.rows[end].size <= size:
-            used += entry.rows[end].size
-            end += 1
-        last = entry.rows[end - 1].seq
-        early = tuple(item for item in entry.consumed if item[1] <= last)
-        first = _Entry(entry.rows[:end], NO_CHANGE, entry.at, early, create=entry.create)
-        late = tuple(item for item in entry.consumed if item[1] > last)
-        rest = _Entry(entry.rows[end:], entry.projection, entry.at, late, entry.inbox, release=entry.release)
-        handle.queue[0] = rest
-        handle.queue.appendleft(first)
-        return first
-
-    def _frozen(self, handle: RunHandle, entries: list[_Entry]) -> _Unit:
-        """One slice of all entries. From here on it is the same in each resend."""
-        nonce = new_nonce()
-        run_id = handle.run_id
-        rows = entries[0].rows if len(entries) == 1 else [row for entry in entries for row in entry.rows]
-        projection = NO_CHANGE
-        for entry in entries:
-            projection = projection.then(entry.projection)
-        piece = Slice(
-            run_id=run_id,
-            epoch=handle.epoch,
-            base_head=handle.head,
-            base_sum=handle.head_sum,
-            nonce=nonce,
-            rows=tuple([row.row(run_id, nonce) for row in rows]),
-            at=entries[-1].at,
-            projection=projection,
-            create=entries[0].create,
-            blobs=_contents(rows),
-            consumed=tuple([item for entry in entries for item in entry.consumed]),
-            inbox=tuple([item for entry in entries for item in entry.inbox]),
-            progress=any(row.kind in PROGRESS for row in rows),
-            release=any(entry.release for entry in entries),
-        )
-        coupled = tuple([start for entry in entries for start in entry.coupled])
-        return _Unit(handle, (piece, *coupled), entries[0].parking)
-
     # --- from slices to ends ---
 
-    async def _deliver(self, units: list[_Unit]) -> None:
-        """Send units until each has an end."""
-        alone = doubtful = False
+    async def _deliver(self, units: list[Unit]) -> None:
+        """Send units until each has an end. One after the other, once a batch came back as it went."""
+        alone = False
+        doubt: Conflict | Unknown | None = None
         away = _Absence(self._clock, self._patience)
         while units:
             group = units[:1] if alone else units
             try:
-                if doubtful:
-                    left = self._judge(group, await self._settle(group))
-                    doubtful, alone = False, alone or len(left) == len(group)
-                else:
+                if doubt is None:
                     await self._send(group)
                     left = []
-            except Conflict:
-                doubtful = True
+                else:
+                    left = await self._settle(group, doubt)
+                    doubt = None
+            except Conflict as error:
+                doubt = error
                 continue
             except (Unknown, StoreUnavailable) as error:
-                doubtful = doubtful or isinstance(error, Unknown)
+                doubt = error if isinstance(error, Unknown) else doubt
                 await self._wait(away, error, units)
                 continue
             except BadData as error:
                 left = self._drop(group, error)
-                alone = alone or len(left) == len(group)
             except StoreError as error:
                 self._stop_all(units, error)
                 return
-            away, self.away = _Absence(self._clock, self._patience), None
+            if len(left) < len(group):
+                away, self.away = _Absence(self._clock, self._patience), None
+            else:
+                alone = True
             units = left + units[len(group) :]
 
-    async def _send(self, group: list[_Unit]) -> None:
+    async def _send(self, group: list[Unit]) -> None:
         """Commit a group, and tell its runs."""
         with anyio.CancelScope(shield=True):
             if (parking := group[0].parking) is not None:
@@ -399,37 +233,36 @@ class Writer:
             else:
                 self._unparked(unit)
 
-    async def _settle(self, group: list[_Unit]) -> dict[str, str | None]:
-        found: dict[str, str | None] = {}
-        with anyio.CancelScope(shield=True):
-            found = await self._store.settle([(piece.run_id, piece.first) for unit in group for piece in unit.slices])
-        return found
-
-    def _judge(self, group: list[_Unit], nonces: dict[str, str | None]) -> list[_Unit]:
+    async def _settle(self, group: list[Unit], doubt: Conflict | Unknown) -> list[Unit]:
         """Settle each unit by itself; what is left goes out again, unchanged."""
-        left: list[_Unit] = []
-        for unit in group:
-            piece = unit.slices[0]
-            found = nonces[piece.run_id]
-            if found == piece.nonce:
-                if unit.parking is not None:
-                    unit.parking.parked = True
-                self._committed(unit)
-            elif found is not None and piece.create is not None:
-                self._stopped(unit.handle, RunTaken(piece.run_id), unit)
-            elif found is not None:
-                self._stopped(unit.handle, Fenced(piece.run_id, epoch=piece.epoch), unit)
-            elif taken := next((child for child in unit.slices[1:] if nonces[child.run_id] is not None), None):
-                self._stopped(unit.handle, RunTaken(taken.run_id), unit)
-            else:
-                unit.refused += 1
-                if unit.refused > MAX_STUCK and len(group) == 1:
-                    self._stopped(unit.handle, JournalWentBack(piece.run_id, head=piece.base_head), unit)
-                else:
-                    left.append(unit)
-        return left
+        nonces: dict[str, str | None] = {}
+        with anyio.CancelScope(shield=True):
+            nonces = await self._store.settle([(piece.run_id, piece.first) for unit in group for piece in unit.slices])
+        refused = isinstance(doubt, Conflict) and len(group) == 1
+        return [unit for unit in group if not self._judge(unit, nonces, refused=refused)]
 
-    def _drop(self, group: list[_Unit], error: BadData) -> list[_Unit]:
+    def _judge(self, unit: Unit, nonces: dict[str, str | None], *, refused: bool) -> bool:
+        """True where the unit has an end: its rows are there, or another's in their place."""
+        piece = unit.slices[0]
+        if nonces[piece.run_id] == piece.nonce:
+            if unit.parking is not None:
+                unit.parking.parked = True
+            self._committed(unit)
+            return True
+        taken = next((part for part in unit.slices if nonces[part.run_id] is not None), None)
+        unit.refused += refused
+        if taken is None and unit.refused <= MAX_STUCK:
+            return False
+        if taken is None:
+            error = JournalWentBack(piece.run_id, head=piece.base_head)
+        elif taken.create is not None:
+            error = RunTaken(taken.run_id)
+        else:
+            error = Fenced(taken.run_id, epoch=taken.epoch)
+        self._stopped(unit.handle, error, unit)
+        return True
+
+    def _drop(self, group: list[Unit], error: BadData) -> list[Unit]:
         """Stop the run whose data the database refuses; the others are left. Where it is not known which, all are."""
         for unit in group:
             if len(group) == 1 or any(piece.run_id == error.run_id for piece in unit.slices):
@@ -437,7 +270,7 @@ class Writer:
                 return [other for other in group if other is not unit]
         return group
 
-    async def _wait(self, away: _Absence, error: StoreUnavailable | Unknown, units: list[_Unit]) -> None:
+    async def _wait(self, away: _Absence, error: StoreUnavailable | Unknown, units: list[Unit]) -> None:
         """Wait before the next try; where the store stayed away for too long, give up on all that waits for it."""
         if isinstance(error, StoreUnavailable):
             self.away = error
@@ -450,13 +283,13 @@ class Writer:
         )
         units.clear()
 
-    def _stop_all(self, units: list[_Unit], error: StoreError) -> None:
+    def _stop_all(self, units: list[Unit], error: StoreError) -> None:
         for unit in units:
             self._stopped(unit.handle, error, unit)
         while self._ready:
             self._stopped(self._ready.popleft(), error, None)
 
-    def _committed(self, unit: _Unit) -> None:
+    def _committed(self, unit: Unit) -> None:
         handle, piece = unit.handle, unit.slices[0]
         handle.head, handle.head_sum = piece.head, piece.head_sum
         points.at("before_apply")
@@ -464,13 +297,13 @@ class Writer:
         points.at("after_apply")
         self._over(handle, unit)
 
-    def _unparked(self, unit: _Unit) -> None:
+    def _unparked(self, unit: Unit) -> None:
         """The run stays: what the parking would have written was not."""
         handle = unit.handle
         handle.tail, handle.tail_sum = handle.head, handle.head_sum
         self._over(handle, unit)
 
-    def _stopped(self, handle: RunHandle, error: Exception, unit: _Unit | None) -> None:
+    def _stopped(self, handle: RunHandle, error: Exception, unit: Unit | None) -> None:
         """Nothing more of this run is written; what waits is thrown away."""
         handle.error = error
         waiting = [entry.parking for entry in handle.queue if entry.parking is not None]
@@ -483,7 +316,7 @@ class Writer:
             handle.on_error(error)
         self._over(handle, unit)
 
-    def _over(self, handle: RunHandle, unit: _Unit | None) -> None:
+    def _over(self, handle: RunHandle, unit: Unit | None) -> None:
         """One thing of this run is over: on to the next, or tell those who wait for silence."""
         if unit is not None and unit.parking is not None:
             unit.parking.over.set()
@@ -519,7 +352,3 @@ class _Absence:
             return None
         delay, self._delay = self._delay, min(self._delay * 2, LONGEST_DELAY)
         return min(delay, left)
-
-
-def _contents(rows: Sequence[Encoded]) -> tuple[bytes, ...]:
-    return tuple([row.content for row in rows if row.content is not None])

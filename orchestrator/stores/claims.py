@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import platform
-from orchestrator.ids import new_nonce
 from orchestrator.journal.errors import Held, NoProgress, RunEnded
-from orchestrator.journal.records import Record, Row, encode
-from orchestrator.journal.store import MAX_IDLE_CLAIMS, NO_PROGRESS, Driver, Owner, RunRow
+from orchestrator.journal.records import Kind, Record, Row, encode
+from orchestrator.journal.store import MAX_IDLE_CLAIMS, NO_PROGRESS, Claimed, Driver, Owner, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +30,7 @@ def plan_claim(
     me: Driver,
     held_by: Owner | None,
     now: int,
+    nonce: str,
     *,
     force: bool,
     explicit: bool,
@@ -53,8 +53,8 @@ def plan_claim(
             renewed_at=held_by.renewed_at,
         )
     if not explicit and run.claims >= MAX_IDLE_CLAIMS:
-        return _pause(run, now)
-    return _take(run, me, held_by, now, forced=force, explicit=explicit)
+        return _pause(run, now, nonce)
+    return _take(run, me, held_by, now, nonce, forced=force, explicit=explicit)
 
 
 def _is_gone(old: Driver, me: Driver, gone: Callable[[int, int], bool]) -> bool:
@@ -64,7 +64,9 @@ def _is_gone(old: Driver, me: Driver, gone: Callable[[int, int], bool]) -> bool:
     return known and (old.host, old.boot_id, old.pid_ns) == here and gone(old.pid, old.started)
 
 
-def _take(run: RunRow, me: Driver, held_by: Owner | None, now: int, *, forced: bool, explicit: bool) -> Plan:
+def _take(
+    run: RunRow, me: Driver, held_by: Owner | None, now: int, nonce: str, *, forced: bool, explicit: bool
+) -> Plan:
     claims = 1 if explicit else run.claims + 1
     body: dict[str, Any] = {
         "owner": me.owner,
@@ -75,7 +77,7 @@ def _take(run: RunRow, me: Driver, held_by: Owner | None, now: int, *, forced: b
         "forced": forced,
         "previous": None if held_by is None else _seen(held_by),
     }
-    row = _row(run, "claimed", body, now)
+    row = _row(run, "claimed", body, now, nonce)
     changes = {
         "status": "running",
         "reason": None,
@@ -92,12 +94,12 @@ def _take(run: RunRow, me: Driver, held_by: Owner | None, now: int, *, forced: b
     return Plan(row=row, changes=changes)
 
 
-def _pause(run: RunRow, now: int) -> Plan:
+def _pause(run: RunRow, now: int, nonce: str) -> Plan:
     """Too many drivers got nowhere. The epoch rises, so that none of them goes on."""
     refused = NoProgress(run.run_id, claims=run.claims)
     if run.status == "paused" and run.reason == NO_PROGRESS:
         raise refused
-    row = _row(run, "paused", {"reason": NO_PROGRESS, "claims": run.claims}, now)
+    row = _row(run, "paused", {"reason": NO_PROGRESS, "claims": run.claims}, now, nonce)
     changes = {
         "status": "paused",
         "reason": NO_PROGRESS,
@@ -111,9 +113,14 @@ def _pause(run: RunRow, now: int) -> Plan:
     return Plan(row=row, changes=changes, refused=refused)
 
 
-def _row(run: RunRow, kind: str, body: dict[str, Any], now: int) -> Row:
-    record = Record(run.head + 1, run.epoch + 1, "claimed" if kind == "claimed" else "paused", "", body, now)
-    return encode(run.run_id, record, run.head_sum).row(run.run_id, new_nonce())
+def _row(run: RunRow, kind: Kind, body: dict[str, Any], now: int, nonce: str) -> Row:
+    record = Record(run.head + 1, run.epoch + 1, kind, "", body, now)
+    return encode(run.run_id, record, run.head_sum).row(run.run_id, nonce)
+
+
+def claimed(run: RunRow, row: Row, previous: Owner | None) -> Claimed:
+    """What a claim that wrote ``row`` gives, where ``run`` is the run's row after it."""
+    return Claimed(run_id=run.run_id, epoch=row.epoch, head=row.seq, head_sum=row.sum, run=run, previous=previous)
 
 
 def _seen(owner: Owner) -> dict[str, Any]:

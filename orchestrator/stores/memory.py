@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.clock import SystemClock
+from orchestrator.ids import new_nonce
 from orchestrator.journal.errors import BadData, Conflict, Damaged, NoSuchRun, RunEnded, UnknownBlob, UnknownDriver
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
 from orchestrator.journal.store import ALL_RUNS, NO_PROGRESS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
-from orchestrator.stores.claims import plan_claim
+from orchestrator.stores.claims import claimed, plan_claim
 from orchestrator.stores.rows import advanced, created
 
 if TYPE_CHECKING:
@@ -151,31 +152,30 @@ class MemoryStore:
     async def owner(self, owner: str) -> Owner | None:
         return self._owners.get(owner)
 
-    async def claim(self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False) -> Claimed:
+    async def claim(
+        self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False, nonce: str | None = None
+    ) -> Claimed:
         if owner not in self._owners:
             raise UnknownDriver(owner)
         run = self._run(run_id)
+        if run.owner == owner and (made := next((row for row in self._journal[run_id] if row.nonce == nonce), None)):
+            return claimed(run, made, None)
         held_by = self._owners.get(run.owner) if run.owner is not None else None
         me, now = self._owners[owner].driver, self._clock.now()
-        plan = plan_claim(run, me, held_by, now, force=force, explicit=explicit)
+        plan = plan_claim(run, me, held_by, now, nonce or new_nonce(), force=force, explicit=explicit)
         self._runs[run_id] = replace(self._runs[run_id], **plan.changes)
         self._journal[run_id].append(plan.row)
         if plan.refused is not None:
             raise plan.refused
-        return Claimed(
-            run_id=run_id,
-            epoch=plan.row.epoch,
-            head=plan.row.seq,
-            head_sum=plan.row.sum,
-            run=self._run(run_id),
-            previous=held_by,
-        )
+        return claimed(self._run(run_id), plan.row, held_by)
 
     # --- reading ---
 
-    async def load(self, run_id: str, *, from_seq: int = 1, verify: bool = True) -> list[Record]:
+    async def load(
+        self, run_id: str, *, from_seq: int = 1, upto: int | None = None, verify: bool = True
+    ) -> list[Record]:
         self._run(run_id)
-        rows = self._journal[run_id]
+        rows = self._journal[run_id][:upto]
         if from_seq > len(rows) + 1:
             raise Damaged(run_id, seq=from_seq - 1, problem="the row is missing")
         prev = rows[from_seq - 2].sum if from_seq > 1 else GENESIS

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.clock import SystemClock
 from orchestrator.errors import OrchError
+from orchestrator.ids import new_nonce
 from orchestrator.journal.errors import (
     BadData,
     Conflict,
     Damaged,
     NoSuchRun,
     RunEnded,
+    Unknown,
     UnknownBlob,
     UnknownDriver,
 )
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
 from orchestrator.journal.store import ALL_RUNS, RUN_COLUMNS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
 from orchestrator.stores import schema
-from orchestrator.stores.claims import plan_claim
+from orchestrator.stores.claims import claimed, plan_claim
 from orchestrator.stores.connection import Connection
 from orchestrator.stores.lane import Lane
 from orchestrator.stores.rows import advanced, bound, created, inbox_row, inbox_values, owner_row, run_row
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.journal.store import Batch
     from orchestrator.stores.urls import SqliteUrl
 
+MAX_SEQ = 2**63 - 1
 SETTLED_AT_ONCE = 100
 """Pairs in one settling SELECT: far below SQLite's limit of 1,000 on the depth of an expression."""
 
@@ -100,6 +103,17 @@ class SqliteStore:
         assert self._lanes is not None, "the store is not open"
         return await self._lanes[0].call(work)
 
+    async def _write_again(self, work: Callable[[], Any]) -> Any:
+        """Work that may be done twice: once more where its first end is not known."""
+
+        def working() -> Any:
+            try:
+                return work()
+            except Unknown:
+                return work()
+
+        return await self._write(working)
+
     async def _read(self, work: Callable[[], Any]) -> Any:
         assert self._lanes is not None, "the store is not open"
 
@@ -116,7 +130,7 @@ class SqliteStore:
             with self._db.transaction():
                 return [self._put_blob(content) for content in contents]
 
-        return await self._write(work)
+        return await self._write_again(work)
 
     def _put_blob(self, content: bytes) -> str:
         now = self._clock.now()
@@ -144,7 +158,7 @@ class SqliteStore:
                 for name in names:
                     self._db.execute(self._sql.touch_blob, (self._clock.now(), name))
 
-        await self._write(work)
+        await self._write_again(work)
 
     # --- commits ---
 
@@ -241,7 +255,7 @@ class SqliteStore:
                     values = (driver.owner, driver.host, driver.boot_id, driver.pid_ns, driver.pid, driver.started)
                     self._db.execute(self._sql.insert_driver, (*values, until, now))
 
-        await self._write(work)
+        await self._write_again(work)
         self._drivers[driver.owner] = driver
 
     async def renew(self, owner: str, lease_seconds: float) -> None:
@@ -259,7 +273,7 @@ class SqliteStore:
                 self._db.execute(self._sql.disown, (owner,))
                 self._db.execute(self._sql.delete_driver, (owner,))
 
-        await self._write(work)
+        await self._write_again(work)
         self._drivers.pop(owner, None)
 
     async def owner(self, owner: str) -> Owner | None:
@@ -269,42 +283,43 @@ class SqliteStore:
         found = None if owner is None else db.execute(self._sql.driver, (owner,)).fetchone()
         return None if found is None else owner_row(found)
 
-    async def claim(self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False) -> Claimed:
+    async def claim(
+        self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False, nonce: str | None = None
+    ) -> Claimed:
         me = self._drivers.get(owner)
         if me is None:
             raise UnknownDriver(owner)
-        return await self._write(lambda: self._claim(run_id, me, force=force, explicit=explicit))
+        made_with = nonce or new_nonce()
+        return await self._write_again(lambda: self._claim(run_id, me, made_with, force=force, explicit=explicit))
 
-    def _claim(self, run_id: str, me: Driver, *, force: bool, explicit: bool) -> Claimed:
+    def _claim(self, run_id: str, me: Driver, nonce: str, *, force: bool, explicit: bool) -> Claimed:
         with self._db.transaction(points=True):
             run = self._run(self._db, run_id, self._sql.lock_run)
+            if run.owner == me.owner and (made := self._db.execute(self._sql.row_of, (run_id, nonce)).fetchone()):
+                return claimed(run, Row(*made), None)
             held_by = self._owner(self._db, run.owner)
-            plan = plan_claim(run, me, held_by, self._clock.now(), force=force, explicit=explicit)
+            plan = plan_claim(run, me, held_by, self._clock.now(), nonce, force=force, explicit=explicit)
             values = [bound(name, value) for name, value in plan.changes.items()]
             self._db.execute(self._sql.advance(tuple(plan.changes)), (*values, run_id, run.head, run.epoch))
             self._db.execute(self._sql.insert_rows(1), plan.row)
             taken = self._run(self._db, run_id, self._sql.run)
         if plan.refused is not None:
             raise plan.refused
-        return Claimed(
-            run_id=run_id,
-            epoch=plan.row.epoch,
-            head=plan.row.seq,
-            head_sum=plan.row.sum,
-            run=taken,
-            previous=held_by,
-        )
+        return claimed(taken, plan.row, held_by)
 
     # --- reading ---
 
-    async def load(self, run_id: str, *, from_seq: int = 1, verify: bool = True) -> list[Record]:
+    async def load(
+        self, run_id: str, *, from_seq: int = 1, upto: int | None = None, verify: bool = True
+    ) -> list[Record]:
         def work() -> list[Record]:
             with self._reader.snapshot():
                 run = self._run(self._reader, run_id, self._sql.run)
-                rows = self._reader.execute(self._sql.journal, (run_id, from_seq)).fetchall()
+                last = run.head if upto is None else upto
+                rows = self._reader.execute(self._sql.journal, (run_id, from_seq, last)).fetchall()
                 prev = self._sum_before(run_id, from_seq)
                 if verify:
-                    _check_ends(run, rows, from_seq)
+                    _check_ends(run, rows, from_seq, last)
                 return decode_all(run_id, rows, self._get_blob, prev=prev, verify=verify)
 
         return await self._read(work)
@@ -321,7 +336,7 @@ class SqliteStore:
         def work() -> list[Row]:
             with self._reader.snapshot():
                 self._run(self._reader, run_id, self._sql.run)
-                return [Row(*row) for row in self._reader.execute(self._sql.journal, (run_id, from_seq))]
+                return [Row(*row) for row in self._reader.execute(self._sql.journal, (run_id, from_seq, MAX_SEQ))]
 
         return await self._read(work)
 
@@ -381,7 +396,7 @@ class SqliteStore:
                     self._db.execute(self._sql.wake, (self._clock.now(), row.run_id))
                 return winner
 
-        return await self._write(work)
+        return await self._write_again(work)
 
     async def pending(self, run_id: str) -> list[InboxRow]:
         return await self._read(lambda: self._pending(self._reader, run_id))
@@ -404,12 +419,12 @@ def _inbox_rows(found: Iterable[Sequence[Any]]) -> list[InboxRow]:
     return [inbox_row(values) for values in found]
 
 
-def _check_ends(run: RunRow, rows: Sequence[Sequence[Any]], from_seq: int) -> None:
-    """The journal begins and ends where the run's row says."""
-    if rows and rows[0][1] != from_seq:
+def _check_ends(run: RunRow, rows: Sequence[Sequence[Any]], from_seq: int, last: int) -> None:
+    """The journal begins where it should and ends where the run's row says."""
+    first, end = (rows[0][1], rows[-1][1]) if rows else (from_seq, from_seq - 1)
+    if first != from_seq:
         raise Damaged(run.run_id, seq=from_seq, problem="the row is missing")
-    last = rows[-1][1] if rows else from_seq - 1
-    if last < run.head or (rows and last > run.head):
-        raise Damaged(run.run_id, seq=last + 1, problem=f"the journal ends at {last}, the run's row says {run.head}")
-    if rows and rows[-1][9] != run.head_sum:
-        raise Damaged(run.run_id, seq=last, problem="its sum is not the one in the run's row")
+    if end < last:
+        raise Damaged(run.run_id, seq=end + 1, problem=f"the row is missing (the run's row says {run.head})")
+    if rows and end == run.head and rows[-1][9] != run.head_sum:
+        raise Damaged(run.run_id, seq=end, problem="its sum is not the one in the run's row")

@@ -87,7 +87,8 @@ class Statements:
         self.wake = text("UPDATE {p}runs SET wake_at = ? WHERE run_id = ? AND status NOT IN ({ended})")
         self.disown = text("UPDATE {p}runs SET owner = NULL WHERE owner = ?")
 
-        self.journal = text("SELECT {row} FROM {p}journal WHERE run_id = ? AND seq >= ? ORDER BY seq")
+        self.journal = text("SELECT {row} FROM {p}journal WHERE run_id = ? AND seq BETWEEN ? AND ? ORDER BY seq")
+        self.row_of = text("SELECT {row} FROM {p}journal WHERE run_id = ? AND nonce = ?")
         self.sum_at = text("SELECT sum FROM {p}journal WHERE run_id = ? AND seq = ?")
 
         self.touch_blob = text("UPDATE {p}blobs SET touched_at = ? WHERE hash = ?")
