@@ -1,7 +1,7 @@
 """The base of every error that a user can cause.
 
-One class per situation. A class builds its sentence from typed arguments, and knows its stable code, the exit code of the
-process that meets it (the table of ``docs/cli.md``) and a hint: the way on.
+One class per situation. A class builds its sentence from typed arguments, and knows its stable code, the exit code
+of the process that meets it (the table of ``docs/cli.md``) and a hint: the way on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """JSON values, their one canonical form, and what is done to text that no store can hold.
 
-Canonical: UTF-8, keys in code-point order, no white space, exact integers, shortest floats that read back the same, no NaN
-or infinity. Two values are the same exactly when their canonical bytes are.
+Canonical: UTF-8, keys in code-point order, no white space, exact integers, shortest floats that read back the same,
+no NaN or infinity. Two values are the same exactly when their canonical bytes are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _DECODER = json.JSONDecoder()
 
 
 def dumps(value: Json) -> str:
-    """Canonical text of a JSON value. ValueError on NaN, infinity or a cycle; TypeError on anything that is not JSON."""
+    """Canonical text of a JSON value. ValueError on NaN, infinity or a cycle; TypeError on anything that is not
+    JSON."""
     return _ENCODER.encode(value)
 
 

@@ -49,7 +49,8 @@ def pid_namespace() -> str:
 
 
 def process_started(pid: int) -> int | None:
-    """When process ``pid`` started, in clock ticks since boot; None where there is no such process, or no way to tell."""
+    """When process ``pid`` started, in clock ticks since boot; None where there is no such process, or no way to
+    tell."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

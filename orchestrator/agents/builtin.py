@@ -24,11 +24,22 @@ def _object(required: dict[str, str], optional: dict[str, str] | None = None) ->
 _RANGE = {"offset": "integer", "limit": "integer"}
 
 FILE_OPERATIONS: dict[str, BuiltIn] = {
-    "read": BuiltIn("Read a text file. offset is the first line (from 1), limit the number of lines.", _object({"path": "string"}, _RANGE)),
+    "read": BuiltIn(
+        "Read a text file. offset is the first line (from 1), limit the number of lines.",
+        _object({"path": "string"}, _RANGE),
+    ),
     "list": BuiltIn("List a folder.", _object({"path": "string"})),
-    "glob": BuiltIn("Find files whose path matches a pattern; ** stands for any folders.", _object({"pattern": "string"})),
-    "grep": BuiltIn("Find lines that match a regular expression (RE2).", _object({"pattern": "string"}, {"path": "string"})),
-    "write": BuiltIn("Write a whole text file, in place of what was there.", _object({"path": "string", "content": "string"}), "idempotent"),
+    "glob": BuiltIn(
+        "Find files whose path matches a pattern; ** stands for any folders.", _object({"pattern": "string"})
+    ),
+    "grep": BuiltIn(
+        "Find lines that match a regular expression (RE2).", _object({"pattern": "string"}, {"path": "string"})
+    ),
+    "write": BuiltIn(
+        "Write a whole text file, in place of what was there.",
+        _object({"path": "string", "content": "string"}),
+        "idempotent",
+    ),
     "edit": BuiltIn(
         "Replace the one place where old stands in a file by new.",
         _object({"path": "string", "old": "string", "new": "string"}),

@@ -1,7 +1,7 @@
 """A conversation as a fold: what an agent's records say was said, with a running hash over it.
 
-Nothing is copied and nothing hashed twice: a turn costs what it adds. The messages of a request are a function of the graph
-and of the records before its ``started``; only their hash is journaled.
+Nothing is copied and nothing hashed twice: a turn costs what it adds. The messages of a request are a function of
+the graph and of the records before its ``started``; only their hash is journaled.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Conversation:
         self._add({"role": "assistant", "content": content})
         self.last = "".join(block["text"] for block in content if block.get("type") == "text")
         self.calls = tuple(
-            ToolCall(block["id"], block["name"], block.get("input")) for block in content if block.get("type") == "tool_use"
+            ToolCall(block["id"], block["name"], block.get("input"))
+            for block in content
+            if block.get("type") == "tool_use"
         )
         self.results = []
 

@@ -91,9 +91,17 @@ def _structured(conversation: Conversation, output: Schema, turns: int) -> Actio
     if not problems:
         return Finish(value)
     if conversation.repairs >= MAX_REPAIRS:
-        return Stop("invalid_output", "the reply does not fit the output type: " + "; ".join(problems[:5]), {"problems": problems[:20]})
+        return Stop(
+            "invalid_output",
+            "the reply does not fit the output type: " + "; ".join(problems[:5]),
+            {"problems": problems[:20]},
+        )
     listed = "\n".join(f"- {problem}" for problem in problems[:20])
-    return _call(conversation, turns, f"Your reply does not fit the required JSON Schema:\n{listed}\nReply with the corrected JSON alone.")
+    return _call(
+        conversation,
+        turns,
+        f"Your reply does not fit the required JSON Schema:\n{listed}\nReply with the corrected JSON alone.",
+    )
 
 
 def _unfenced(text: str) -> str:
@@ -131,7 +139,9 @@ def offers_of(agent: AgentDef) -> dict[str, Offer]:
             name = wire_name(tool.name)
             offers[name] = Offer(ToolSpec(name, tool.description or tool.name, tool.input or _NO_ARGUMENTS), tool)
     if offers:
-        offers["read_result"] = Offer(ToolSpec("read_result", READ_RESULT.description, READ_RESULT.input), None, "read_result")
+        offers["read_result"] = Offer(
+            ToolSpec("read_result", READ_RESULT.description, READ_RESULT.input), None, "read_result"
+        )
     return offers
 
 

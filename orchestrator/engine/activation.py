@@ -1,4 +1,5 @@
-"""Activations: which steps of the graph a run has reached, as a tree. It is derived from graph and state, and never stored."""
+"""Activations: which steps of the graph a run has reached, as a tree. It is derived from graph and state, and never
+stored."""
 
 from __future__ import annotations
 
@@ -27,13 +28,35 @@ class Phase(IntEnum):
 
 
 class Act:
-    """One activation of a node. ``data`` is what its kind keeps while it is open; ``stop`` says why it is being stopped:
-    an error to fail with, or an empty object where its scope takes it down."""
+    """One activation of a node. ``data`` is what its kind keeps while it is open; ``stop`` says why it is being
+    stopped: an error to fail with, or an empty object where its scope takes it down."""
 
-    __slots__ = ("data", "kind", "node", "owner", "path", "phase", "ready_at", "role", "scope", "state", "stop", "unmet")
+    __slots__ = (
+        "data",
+        "kind",
+        "node",
+        "owner",
+        "path",
+        "phase",
+        "ready_at",
+        "role",
+        "scope",
+        "state",
+        "stop",
+        "unmet",
+    )
 
     def __init__(
-        self, node: Node, path: str, *, kind: str, scope: Scope, owner: Act | BlockAct, role: Role, state: RunState, ready_at: int
+        self,
+        node: Node,
+        path: str,
+        *,
+        kind: str,
+        scope: Scope,
+        owner: Act | BlockAct,
+        role: Role,
+        state: RunState,
+        ready_at: int,
     ) -> None:
         self.node = node
         self.path = path
@@ -65,7 +88,8 @@ class Act:
 
 
 class BlockAct:
-    """The activations of one scope. ``live`` counts those begun and not ended, ``left`` those not ended, of this stage."""
+    """The activations of one scope. ``live`` counts those begun and not ended, ``left`` those not ended, of this
+    stage."""
 
     __slots__ = ("acts", "block", "left", "live", "owner", "path", "scope", "stage", "stopping")
 
@@ -85,7 +109,8 @@ class BlockAct:
 class Intent:
     """An effect that is permitted: what ``started`` will say, and what the performer needs.
 
-    ``not_before`` in microseconds; ``request`` the evaluated request of a tool; of a model call it is made when it is sent.
+    ``not_before`` in microseconds; ``request`` the evaluated request of a tool; of a model call it is made when it
+    is sent.
     """
 
     act: Act
@@ -94,7 +119,7 @@ class Intent:
     logical: int
     hash: str
     effect: Effect
-    request: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    request: dict[str, Any] = field(default_factory=dict[str, Any])
     not_before: int = 0
     timeout: int | None = None
     key: str = ""

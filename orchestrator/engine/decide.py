@@ -1,12 +1,13 @@
 """``decide``: what a run may do next, as a pure function of its graph and its state.
 
-No clock, no I/O, no randomness, no user code. The function is incremental: the decider keeps a tree of activations beside
-the state, ``apply`` folds one record and queues what it touches, and ``decide`` works the queues off, so that a step costs
-what depends on it and not what the graph holds. A decider built from a whole journal stands where the one that lived through
-it stood, because nothing is decided (``late``) before all that is recorded has been taken up (``early``).
+No clock, no I/O, no randomness, no user code. The function is incremental: the decider keeps a tree of activations
+beside the state, ``apply`` folds one record and queues what it touches, and ``decide`` works the queues off, so that
+a step costs what depends on it and not what the graph holds. A decider built from a whole journal stands where the
+one that lived through it stood, because nothing is decided (``late``) before all that is recorded has been taken up
+(``early``).
 
-What it decides are records of control steps, returned and already folded, and intents: effects that are permitted, which the
-driver starts when it holds what they need (``permitted``), or has to stop (``cancels``).
+What it decides are records of control steps, returned and already folded, and intents: effects that are permitted,
+which the driver starts when it holds what they need (``permitted``), or has to stop (``cancels``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from orchestrator.clock import rfc3339
 from orchestrator.engine import steps
 from orchestrator.engine.activation import Act, BlockAct, Phase
 from orchestrator.engine.scope import Scope, SecretsView, error_of
-from orchestrator.engine.steps.common import Skip, Wrong, failure_of, fails_scope, handled_by, join_of, micros
+from orchestrator.engine.steps.common import Skip, Wrong, fails_scope, failure_of, handled_by, join_of, micros
 from orchestrator.expr import ABSENT, EvalError, evaluate, parse
 from orchestrator.expr.values import render
 from orchestrator.graph.nodes import GroupConfig
@@ -139,7 +140,12 @@ class Decider:
         schema = act.node.output
         problems = check_value(schema, output) if schema is not None else []
         if problems:
-            self.fail(act, "invalid_output", f"the output does not fit its type: {problems[0]}", detail={"problems": problems[:20]})
+            self.fail(
+                act,
+                "invalid_output",
+                f"the output does not fit its type: {problems[0]}",
+                detail={"problems": problems[:20]},
+            )
         else:
             self.emit("done", act, {"attempt": self.round_of(act), "output": output, **more})
 
@@ -152,7 +158,9 @@ class Decider:
 
     def fail_like(self, act: Act, child: Act) -> None:
         """Fail as an inner step did."""
-        error = dict((child.recorded.error if child.recorded else None) or {"code": "failed", "message": "an inner step failed"})
+        error = dict(
+            (child.recorded.error if child.recorded else None) or {"code": "failed", "message": "an inner step failed"}
+        )
         self.fail(act, error.pop("code"), error.pop("message"), **({"step": child.path} | error))
 
     def round_of(self, act: Act) -> int:
@@ -174,13 +182,27 @@ class Decider:
         self._early.append(act)
 
     def child(
-        self, owner: Act, node: Node, path: str, *, role: Role, kind: str | None = None, scope: Scope | None = None, ready_at: int | None = None
+        self,
+        owner: Act,
+        node: Node,
+        path: str,
+        *,
+        role: Role,
+        kind: str | None = None,
+        scope: Scope | None = None,
+        ready_at: int | None = None,
     ) -> Act:
         """Begin an activation inside another one."""
         act = Act(
-            node, path, kind=kind or steps.kind_of(node), scope=scope or owner.scope, owner=owner, role=role, state=self.state,
+            node,
+            path,
+            kind=kind or steps.kind_of(node),
+            scope=scope or owner.scope,
+            owner=owner,
+            role=role,
+            state=self.state,
             ready_at=owner.ready_at if ready_at is None else ready_at,
-        )  # fmt: skip
+        )
         act.phase = Phase.QUEUED
         self.acts[path] = act
         self._early.append(act)
@@ -203,12 +225,18 @@ class Decider:
 
     def render_or_absent(self, act: Act, value: Value, field: str, *, env: dict[str, Any] | None = None) -> Any:
         return render(
-            value, act.scope.env if env is None else env, now=act.ready_at, seed=self.seed(act.path, field), stored=self.run.stored
+            value,
+            act.scope.env if env is None else env,
+            now=act.ready_at,
+            seed=self.seed(act.path, field),
+            stored=self.run.stored,
         )
 
     def evaluate(self, act: Act, source: str, field: str, *, env: dict[str, Any] | None = None) -> Any:
         """The value of a bare expression, which may be ABSENT."""
-        return evaluate(parse(source), act.scope.env if env is None else env, now=act.ready_at, seed=self.seed(act.path, field))
+        return evaluate(
+            parse(source), act.scope.env if env is None else env, now=act.ready_at, seed=self.seed(act.path, field)
+        )
 
     def seed(self, path: str, field: str) -> str:
         return f"{self.state.started['seed']}\0{path}\0{field}"
@@ -338,7 +366,14 @@ class Decider:
         if known is None and fallback is not None:
             error = (act.recorded.error if act.recorded else None) or {}
             scope = Scope(act.scope, {"error": error_of({"step": act.path} | error)}, block=self._inner(act))
-            self.child(act, fallback, path, role="fallback", scope=scope, ready_at=act.recorded.ended_at if act.recorded else None)
+            self.child(
+                act,
+                fallback,
+                path,
+                role="fallback",
+                scope=scope,
+                ready_at=act.recorded.ended_at if act.recorded else None,
+            )
 
     def _inner(self, act: Act) -> BlockAct | None:
         """The steps inside a group, to look at: nothing is begun."""
@@ -348,9 +383,15 @@ class Decider:
         block = BlockAct(config.block, owner=act, path=f"{act.path}/")
         for name, node in config.block.by_name.items():
             block.acts[name] = Act(
-                node, block.path + name, kind=steps.kind_of(node), scope=act.scope, owner=block, role="step", state=self.state,
+                node,
+                block.path + name,
+                kind=steps.kind_of(node),
+                scope=act.scope,
+                owner=block,
+                role="step",
+                state=self.state,
                 ready_at=act.ready_at,
-            )  # fmt: skip
+            )
         return block
 
     def _fallback_ended(self, act: Act, child: Act) -> None:
@@ -406,9 +447,15 @@ class Decider:
         block.left = len(nodes)
         for node in nodes:
             act = Act(
-                node, block.path + node.name, kind=steps.kind_of(node), scope=scope, owner=block, role="step", state=self.state,
+                node,
+                block.path + node.name,
+                kind=steps.kind_of(node),
+                scope=scope,
+                owner=block,
+                role="step",
+                state=self.state,
                 ready_at=ready_at,
-            )  # fmt: skip
+            )
             block.acts[node.name] = act
             if block.stage == "finally":
                 act.unmet = sum(need in {other.name for other in nodes} for need in node.needs)
@@ -457,14 +504,33 @@ class Decider:
             return
         failure = failure_of(block)
         at = max((act.recorded.ended_at or 0 for act in block.acts.values() if act.recorded), default=0)
-        names = {"error": error_of(failure.recorded.error | {"step": failure.path}) if failure and failure.recorded and failure.recorded.error else None}
+        names = {
+            "error": error_of(failure.recorded.error | {"step": failure.path})
+            if failure and failure.recorded and failure.recorded.error
+            else None
+        }
         scope = Scope(block.scope, names | {"run": self.info | {"status": self._status(block)}})
         ready_at = max(at, self.state.started_at)
-        if block.stage == "main" and block.owner is None and failure is not None and self.graph.on_failure and not self.state.cancel:
+        if (
+            block.stage == "main"
+            and block.owner is None
+            and failure is not None
+            and self.graph.on_failure
+            and not self.state.cancel
+        ):
             block.stage = "failure"
             block.left = 1
             node = self.graph.on_failure
-            act = Act(node, "@failure", kind=steps.kind_of(node), scope=scope, owner=block, role="failure", state=self.state, ready_at=ready_at)
+            act = Act(
+                node,
+                "@failure",
+                kind=steps.kind_of(node),
+                scope=scope,
+                owner=block,
+                role="failure",
+                state=self.state,
+                ready_at=ready_at,
+            )
             self._queue(block, act)
         elif block.stage != "finally" and block.block.finally_:
             block.stage = "finally"
@@ -499,9 +565,16 @@ class Decider:
         for name, value in self.graph.outputs.items():
             try:
                 found = render(
-                    value, block.scope.env, now=self.state.at, seed=self.seed("", f"outputs.{name}"), stored=self.run.stored
+                    value,
+                    block.scope.env,
+                    now=self.state.at,
+                    seed=self.seed("", f"outputs.{name}"),
+                    stored=self.run.stored,
                 )
             except EvalError as error:
-                return {"status": "failed", "error": error_of({"code": error.code, "message": error.message, "step": f"outputs.{name}"})}
+                return {
+                    "status": "failed",
+                    "error": error_of({"code": error.code, "message": error.message, "step": f"outputs.{name}"}),
+                }
             outputs[name] = None if found is ABSENT else found
         return {"outputs": outputs}

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from orchestrator.engine.host import Host
     from orchestrator.graph.nodes import Graph
     from orchestrator.journal.errors import Fenced
+    from orchestrator.journal.slices import RunHandle
     from orchestrator.journal.state import RunState
     from orchestrator.journal.store import NewRun
-    from orchestrator.journal.slices import RunHandle
 
 
 class RunDriver:
@@ -294,7 +294,9 @@ class RunDriver:
         draft = Draft("paused", "", {"reason": "doubt"})
         record = Record(self.handle.tail + 1, self.handle.epoch, "paused", "", draft.body, now)
         wake_at = min(self.decider.timers.values(), default=None)
-        projection = Projection(status="paused", reason="doubt", wake_at=wake_at, spend=self.state.spend, tokens=self.state.tokens)
+        projection = Projection(
+            status="paused", reason="doubt", wake_at=wake_at, spend=self.state.spend, tokens=self.state.tokens
+        )
         if await self.host.writer.park(self.handle, projection, records=[record]):
             self.state.apply(draft, seq=record.seq, at=now)
             return True
@@ -318,7 +320,8 @@ class RunDriver:
             await self._wake.wait()
 
     async def _abandon(self) -> None:
-        """Another driver has the run, or the store is gone: what runs here ends; a write may still tell how it ended."""
+        """Another driver has the run, or the store is gone: what runs here ends; a write may still tell how it
+        ended."""
         for path, scope in self._running.items():
             intent = self.decider.in_flight.get(path)
             if intent is None or intent.effect != "write":

@@ -11,8 +11,8 @@ import anyio
 
 from orchestrator.agents.messages import ModelRequest, Usage
 from orchestrator.engine import outcomes
-from orchestrator.jsonish import clean
 from orchestrator.journal import points
+from orchestrator.jsonish import clean
 from orchestrator.providers.protocol import ModelContext, ModelError
 from orchestrator.tools.protocol import CallContext, Done, Failed, Lost
 
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 class Services:
     """What effects need from outside.
 
-    ``reveal`` puts the values of secrets in place of their markers, ``redact`` takes them out again. ``reserve(settings,
-    bytes)`` is the worst case of a model call and ``cost(settings, usage)`` what one cost, in micro-dollars, None where no
-    price is known. ``keep(hash, body)`` makes sure that a stored file has a copy on disk, in ``files_folder``.
+    ``reveal`` puts the values of secrets in place of their markers, ``redact`` takes them out again.
+    ``reserve(settings, bytes)`` is the worst case of a model call and ``cost(settings, usage)`` what one cost, in
+    micro-dollars, None where no price is known. ``keep(hash, body)`` makes sure that a stored file has a copy on
+    disk, in ``files_folder``.
     """
 
     provider: Callable[[str], Provider]
@@ -63,7 +64,10 @@ class Effects:
             return None
         talk: Talk = intent.act.owner.data  # pyright: ignore[reportAttributeAccessIssue]
         size = talk.conversation.size + len(talk.system)
-        return {"usd": self._services.reserve(talk.settings, size), "tokens": size + int(talk.settings.get("max_tokens", 4096))}
+        return {
+            "usd": self._services.reserve(talk.settings, size),
+            "tokens": size + int(talk.settings.get("max_tokens", 4096)),
+        }
 
     async def perform(self, intent: Intent, now: Callable[[], int]) -> Draft:
         """Perform one attempt and say how it ended; raises only cancellation. The attempt's timeout is kept here."""
@@ -83,7 +87,9 @@ class Effects:
         outcome: Outcome = Lost("timeout", f"no result within {seconds} s")
         with anyio.move_on_after(seconds) as scope:
             try:
-                outcome = await (self._builtin(intent) if intent.kind == "builtin" else self._call(intent, scope.deadline))
+                outcome = await (
+                    self._builtin(intent) if intent.kind == "builtin" else self._call(intent, scope.deadline)
+                )
             except Exception as error:  # noqa: BLE001 - the attempt boundary: whatever a tool raises is its result
                 outcome = Failed("tool_error", self._services.redact(f"{type(error).__name__}: {error}"))
         return await self._kept(outcome)
@@ -92,8 +98,10 @@ class Effects:
         config = intent.act.node.config
         kind: str = config.tool.kind  # pyright: ignore[reportAttributeAccessIssue]
         request = dict(intent.request)
-        folder = self._folder / str(request.pop("dir", "."))
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._folder
+        if "dir" in request:
+            folder = folder / str(request.pop("dir"))
+            folder.mkdir(parents=True, exist_ok=True)
         request["folder"] = str(folder)
         if "root" in request:
             request["root"] = str(folder / str(request["root"]))
@@ -158,7 +166,9 @@ class Effects:
                 reply = await services.provider(str(talk.settings.get("provider"))).call(request, context)
                 usage = reply.usage
                 cost = None if usage is None else services.cost(talk.settings, usage)
-                return outcomes.replied(intent, _clean_reply(reply, services.redact), cost=cost, tokens=usage.total if usage else 0)
+                return outcomes.replied(
+                    intent, _clean_reply(reply, services.redact), cost=cost, tokens=usage.total if usage else 0
+                )
             except ModelError as raised:
                 error = raised
             except Exception as raised:  # noqa: BLE001 - the attempt boundary: a provider's bug is this attempt's end

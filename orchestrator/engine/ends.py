@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class RunEnd:
     """``status`` is the run's (``done failed limited cancelled waiting paused``), or ``stopped`` by a signal.
 
-    ``spend`` in micro-dollars, None where a price is unknown; times in microseconds; ``error`` has code, message, status,
-    detail and step; ``waits`` says what the run waits for.
+    ``spend`` in micro-dollars, None where a price is unknown; times in microseconds; ``error`` has code, message,
+    status, detail and step; ``waits`` says what the run waits for.
     """
 
     run_id: str

@@ -12,13 +12,14 @@ from orchestrator.engine.decide import VERSION
 from orchestrator.engine.drive import RunDriver
 from orchestrator.engine.ends import RunEnd, end_of
 from orchestrator.engine.reopen import reopened
+from orchestrator.graph.fingerprint import graph_hash
 from orchestrator.graph.nodes import graph_from_json, to_json
 from orchestrator.ids import new_owner, new_run_id
 from orchestrator.journal.errors import Fenced, StoreError, StoreUnavailable, UnknownDriver
 from orchestrator.journal.records import Draft, Record
+from orchestrator.journal.slices import RunHandle
 from orchestrator.journal.state import RunState, fold
 from orchestrator.journal.store import Driver, NewRun
-from orchestrator.journal.slices import RunHandle
 from orchestrator.journal.writer import Writer
 from orchestrator.jsonish import canonical, digest, loads
 
@@ -87,7 +88,9 @@ class Host:
         self._tasks.start_soon(self._keep_lease, name="lease")
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with anyio.CancelScope(shield=True), anyio.move_on_after(self.settings.grace):
             if error is None:
                 await self.writer.idle()
@@ -123,16 +126,17 @@ class Host:
     ) -> RunEnd:
         """Create a run and drive it until it ends or has nothing to do but wait.
 
-        ``folder`` is the run's absolute directory, ``files`` the bodies of its file inputs. Raises RunTaken where the id is
-        in use, Fenced where another driver took the run, a StoreError where the store cannot be used.
+        ``folder`` is the run's absolute directory, ``files`` the bodies of its file inputs. Raises RunTaken where
+        the id is in use, Fenced where another driver took the run, a StoreError where the store cannot be used.
         """
         run_id = run_id or new_run_id()
         body = canonical(to_json(graph))
         await self.store.put_blobs([body, *files])
-        graph_hash = digest(body)
+        identity = graph_hash(graph)
         now = self.clock.now()
         started = {
-            "graph": graph_hash,
+            "graph": digest(body),
+            "graph_hash": identity,
             "name": graph.name,
             "inputs": inputs,
             "folder": folder,
@@ -140,7 +144,7 @@ class Host:
             "decider": VERSION,
         }
         new = NewRun(
-            run_id=run_id, name=graph.name, graph_hash=graph_hash, root_id=run_id, created_at=now,
+            run_id=run_id, name=graph.name, graph_hash=identity, root_id=run_id, created_at=now,
             labels={**graph.labels, **(labels or {})}, owner=self.owner,
         )  # fmt: skip
         draft = Draft("run_started", "", started)
@@ -177,7 +181,11 @@ class Host:
 
     def may_start(self) -> bool:
         """Whether an effect may start: the lease is surely ours, and the store is there."""
-        return not self._away and self.writer.away is None and self.clock.boot() - self._renewed < self.settings.lease * 0.8
+        return (
+            not self._away
+            and self.writer.away is None
+            and self.clock.boot() - self._renewed < self.settings.lease * 0.8
+        )
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Run something in this process's task group."""

@@ -45,7 +45,9 @@ def _done(intent: Intent, outcome: Done, *, step: StepState, attempts: int, at: 
             output = shape_value(schema, output)
         problems = check_value(schema, output)
         if problems:
-            bad = Failed("invalid_output", f"the result does not fit its type: {problems[0]}", detail={"problems": problems[:20]})
+            bad = Failed(
+                "invalid_output", f"the result does not fit its type: {problems[0]}", detail={"problems": problems[:20]}
+            )
             return failed(intent, bad, step=step, attempts=attempts, at=at)
     return Draft("done", intent.path, {"attempt": intent.attempt, "output": output, **kept})
 

@@ -14,8 +14,8 @@ _BAD = frozenset({"failed", "cancelled", "skipped", "waiting", "retrying"})
 def reopened(graph: Graph, state: RunState) -> list[str]:
     """The paths whose ends are taken back: all that did not end well, and what ran because of it.
 
-    Steps that were done stay done. A skipped step is looked at again, since what it needed may be there now. Failures that
-    the graph dealt with (``on_error: continue``, a fallback) stand: others have built on them.
+    Steps that were done stay done. A skipped step is looked at again, since what it needed may be there now.
+    Failures that the graph dealt with (``on_error: continue``, a fallback) stand: others have built on them.
     """
     ended = {"@failure", *(node.name for node in graph.root.finally_)}
     found: list[str] = []

@@ -103,4 +103,9 @@ def item_of(state: RunState, path: str, key: Any) -> dict[str, Any]:
     """An entry of ``.items``."""
     step = state.steps.get(path)
     done = step is not None and step.status == "done"
-    return {"key": key, "status": status_of(step), "output": step.output if done and step else None, "error": public_error(step)}
+    return {
+        "key": key,
+        "status": status_of(step),
+        "output": step.output if done and step else None,
+        "error": public_error(step),
+    }

@@ -1,8 +1,8 @@
 """The compiled, frozen form of a pipeline: what the engine decides on, and what a run stores.
 
 Nothing here needs YAML or pydantic: a resume reads a graph back from its JSON form alone. Text with expressions in it
-stands as compiled values (``orchestrator.expr.values``); bare expressions (``if``, ``map``, ``switch``, ``key``) as their source.
-Times are integer microseconds, sizes bytes. Every type of the language has become a JSON Schema.
+stands as compiled values (``orchestrator.expr.values``); bare expressions (``if``, ``map``, ``switch``, ``key``) as
+their source. Times are integer microseconds, sizes bytes. Every type of the language has become a JSON Schema.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ class OnDoubt:
 class ToolDef:
     """One tool, named or defined in place (``run`` and ``python`` steps are tools in place, of kinds shell and python).
 
-    ``config`` holds the kind's own keys as values; the engine renders each, and adds ``args`` (the caller's, checked against
-    ``input``, then overlaid by ``fixed``) to make the performer's request. A tool in place sees what its step sees;
-    ``args inputs run secrets`` are what a named one sees. ``operations``: those of a ``files`` tool, with their effects.
+    ``config`` holds the kind's own keys as values; the engine renders each, and adds ``args`` (the caller's, checked
+    against ``input``, then overlaid by ``fixed``) to make the performer's request. A tool in place sees what its
+    step sees; ``args inputs run secrets`` are what a named one sees. ``operations``: those of a ``files`` tool, with
+    their effects.
     """
 
     name: str
@@ -59,12 +60,12 @@ class ToolDef:
     input: Schema | None = None
     output: Schema | None = None
     fixed: Value | None = None
-    config: Mapping[str, Value] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    config: Mapping[str, Value] = field(default_factory=dict[str, "Value"])
     on_doubt: OnDoubt = field(default_factory=OnDoubt)
     timeout: Value | None = None
     max_output: int = 65536
     dir: Value | None = None
-    operations: Mapping[str, Effect] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    operations: Mapping[str, Effect] = field(default_factory=dict[str, Effect])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class AgentDef:
     instructions: Value | None = None
     description: str = ""
     tools: tuple[ToolDef, ...] = ()
-    operations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    operations: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     output: Schema | None = None
     turns: Value = field(default_factory=lambda: values.Const(24))
     parallel_tools: bool = True
@@ -191,11 +192,12 @@ Config: TypeAlias = "CallConfig | AgentConfig | GroupConfig | MapConfig | Switch
 class Node:
     """One step as compiled.
 
-    ``id`` is its place in the graph (``read/do/inner``, ``route/@case:high``, ``fetch/@error``), unique; ``kind`` the key of
-    the language (``agent tool run python steps map set fail switch``); ``needs`` the siblings of the same block that it waits
-    for (references, ``needs``, ``order``), sorted; ``output`` the schema that a result must fit, ``lenient`` True where
-    fields beyond a closed type are dropped (what comes from outside models); ``at`` is ``file:line:column``, for people, and
-    no part of ``definition``, the hash of the node's own text after resolution, without its name, needs and inner nodes.
+    ``id`` is its place in the graph (``read/do/inner``, ``route/@case:high``, ``fetch/@error``), unique; ``kind``
+    the key of the language (``agent tool run python steps map set fail switch``); ``needs`` the siblings of the same
+    block that it waits for (references, ``needs``, ``order``), sorted; ``output`` the schema that a result must fit,
+    ``lenient`` True where fields beyond a closed type are dropped (what comes from outside models); ``at`` is
+    ``file:line:column``, for people, and no part of ``definition``, the hash of the node's own text after
+    resolution, without its name, needs and inner nodes.
     """
 
     name: str
@@ -246,12 +248,12 @@ class Graph:
     root: Block
     inputs: tuple[InputDef, ...] = ()
     secrets: tuple[SecretDef, ...] = ()
-    outputs: Mapping[str, Value] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    outputs: Mapping[str, Value] = field(default_factory=dict[str, "Value"])
     on_failure: Node | None = None
     dir: Value | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
     description: str = ""
-    sources: Mapping[str, str] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    sources: Mapping[str, str] = field(default_factory=dict[str, str])
     format: int = GRAPH_FORMAT
 
 
@@ -275,7 +277,7 @@ class _Codec:
         name = type(thing).__name__
         if name in self.classes:
             return {"is": name} | {
-                f.name: value if f.name in _PLAIN else self.encode(value)
+                f.name: value if f.name in PLAIN else self.encode(value)
                 for f in fields(thing)
                 if not _is_default(f, value := getattr(thing, f.name))
             }
@@ -297,13 +299,13 @@ class _Codec:
         if "d" in found:
             return {key: self.decode(item) for key, item in found["d"].items()}
         cls = self.classes[found["is"]]
-        return cls(**{
-            key: (item if key in _PLAIN else self.decode(item)) for key, item in found.items() if key != "is"
-        })
+        return cls(
+            **{key: (item if key in PLAIN else self.decode(item)) for key, item in found.items() if key != "is"}
+        )
 
 
 # These fields hold JSON of the user's own, in which no key is ours.
-_PLAIN = frozenset({"schema", "input", "output", "default"})
+PLAIN = frozenset({"schema", "input", "output", "default"})
 
 
 def _is_default(f: Any, value: Any) -> bool:

@@ -1,12 +1,13 @@
 """The fold: what a run's records say, with no graph at hand.
 
-``RunState.apply`` takes one record after the other; a state is nothing but the fold of a prefix of the journal. The decider
-reads it and never writes it. Times are microseconds, money micro-dollars.
+``RunState.apply`` takes one record after the other; a state is nothing but the fold of a prefix of the journal. The
+decider reads it and never writes it. Times are microseconds, money micro-dollars.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,22 +15,25 @@ if TYPE_CHECKING:
     from orchestrator.journal.records import Draft, Record
 
 Status: TypeAlias = Literal["new", "running", "retrying", "waiting", "done", "failed", "skipped", "cancelled"]
+_Apply: TypeAlias = Callable[["RunState", str, dict[str, Any], int, int], None]
 ENDS: frozenset[str] = frozenset({"done", "failed", "skipped", "cancelled"})
 
 
 class StepState:
     """What is recorded of one path.
 
-    ``attempt`` counts the starts; ``logical`` those that an idempotency key tells apart; ``open``: an attempt is started and
-    not ended; ``lost``: the last attempt's end will never be known; ``ended_seq`` orders the ends. ``reply`` is a model's,
-    ``round`` counts how often a resume took the end back, ``failures`` the failed attempts since;
+    ``attempt`` counts the starts; ``logical`` those that an idempotency key tells apart; ``open``: an attempt is
+    started and not ended; ``lost``: the last attempt's end will never be known; ``ended_seq`` orders the ends.
+    ``reply`` is a model's, ``round`` counts how often a resume took the end back, ``failures`` the failed attempts
+    since;
     ``expanded`` what was decided at run time, ``fired`` the timer that went off, ``resolved`` what a person said.
     """
 
     __slots__ = (
-        "attempt", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures", "files", "fired", "handled",
-        "key", "logical", "lost", "open", "output", "output_size", "overflow", "path", "ready_at", "reply", "request", "reserve", "resolved",
-        "retry_at", "round", "started_at", "status", "tokens", "tool", "waiting",
+        "attempt", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures", "files", "fired",
+        "handled", "key", "logical", "lost", "open", "output", "output_size", "overflow", "path", "ready_at",
+        "reply", "request", "reserve", "resolved", "retry_at", "round", "started_at", "status", "tokens",
+        "tool", "waiting",
     )  # fmt: skip
 
     def __init__(self, path: str) -> None:
@@ -119,7 +123,7 @@ class RunState:
         self.at = at
         if epoch:
             self.epoch = epoch
-        _FOLD[record.kind](self, record.path, record.body, seq, at)
+        self._fold[record.kind](self, record.path, record.body, seq, at)
 
     def _run_started(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
         self.started = body
@@ -277,30 +281,29 @@ class RunState:
     def _noted(self, _path: str, _body: dict[str, Any], _seq: int, _at: int) -> None:
         """Records that change nothing here."""
 
-
-_FOLD = {
-    "run_started": RunState._run_started,
-    "claimed": RunState._claimed,
-    "started": RunState._started,
-    "done": RunState._done,
-    "failed": RunState._failed,
-    "skipped": RunState._skipped,
-    "cancelled": RunState._cancelled,
-    "expanded": RunState._expanded,
-    "waiting": RunState._waiting,
-    "resolved": RunState._resolved,
-    "fired": RunState._fired,
-    "cancel_requested": RunState._cancel_requested,
-    "paused": RunState._paused,
-    "resumed": RunState._resumed,
-    "run_finished": RunState._finished,
-    "received": RunState._noted,
-    "answered": RunState._noted,
-    "compacted": RunState._noted,
-    "limit_reached": RunState._noted,
-    "budget_added": RunState._noted,
-    "inherited": RunState._noted,
-}
+    _fold: ClassVar[dict[str, _Apply]] = {
+        "run_started": _run_started,
+        "claimed": _claimed,
+        "started": _started,
+        "done": _done,
+        "failed": _failed,
+        "skipped": _skipped,
+        "cancelled": _cancelled,
+        "expanded": _expanded,
+        "waiting": _waiting,
+        "resolved": _resolved,
+        "fired": _fired,
+        "cancel_requested": _cancel_requested,
+        "paused": _paused,
+        "resumed": _resumed,
+        "run_finished": _finished,
+        "received": _noted,
+        "answered": _noted,
+        "compacted": _noted,
+        "limit_reached": _noted,
+        "budget_added": _noted,
+        "inherited": _noted,
+    }
 
 
 def fold(records: Iterable[Record]) -> RunState:

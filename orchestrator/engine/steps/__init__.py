@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from orchestrator.engine.steps import agent, call, control, group, map_, switch
 from orchestrator.engine.steps.common import failure_of, join_of, micros
@@ -22,7 +22,7 @@ class StepKind(Protocol):
     ``timed``: its timeout is a timer of the run (that of a call bounds the attempt, and is the driver's).
     """
 
-    timed: bool
+    timed: ClassVar[bool]
 
     def descends(self, step: StepState | None) -> bool:
         """Whether to begin at once, because that alone decides nothing."""

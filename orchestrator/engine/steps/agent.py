@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from orchestrator.graph.nodes import Schema
     from orchestrator.journal.state import StepState
 
-# What a provider says of itself being busy costs nothing and changes nothing: without a `retry` of its own, an agent step
-# sends such a model call again twice.
+# What a provider says of itself being busy costs nothing and changes nothing: without a `retry` of its own, an agent
+# step sends such a model call again twice.
 MODEL_RETRY = Retry(attempts=Const(3), on=("rate_limit", "unavailable"))
 
 
@@ -40,7 +40,7 @@ class Talk:
     turns: int
     frame: str
     turn: Node
-    children: dict[str, Act] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    children: dict[str, Act] = field(default_factory=dict[str, Any])
     calls: tuple[ToolCall, ...] = ()
     begun: int = 0
     wants: Action | None = None
@@ -74,8 +74,12 @@ class Agent(Base):
             offers=offers,
             output=output,
             turns=decider.limit(act, agent.turns, "turns"),
-            frame=frame_hash(settings=settings, system=system, tools=[offer.spec for offer in offers.values()], output=output),
-            turn=Node(name="", id=f"{act.node.id}/turn", kind="turn", config=config, retry=act.node.retry or MODEL_RETRY),
+            frame=frame_hash(
+                settings=settings, system=system, tools=[offer.spec for offer in offers.values()], output=output
+            ),
+            turn=Node(
+                name="", id=f"{act.node.id}/turn", kind="turn", config=config, retry=act.node.retry or MODEL_RETRY
+            ),
         )
 
     def progress(self, decider: Decider, act: Act, step: StepState | None) -> None:
@@ -136,7 +140,9 @@ class Agent(Base):
         self._call_tools(decider, act, talk)
         if not talk.children:
             turn = talk.conversation.turn
-            talk.conversation.add_results([self._result(act, turn, index, call) for index, call in enumerate(talk.calls)])
+            talk.conversation.add_results(
+                [self._result(act, turn, index, call) for index, call in enumerate(talk.calls)]
+            )
             decider.look_again(act)
 
     def _turn_ended(self, decider: Decider, act: Act, talk: Talk, child: Act) -> None:
@@ -169,7 +175,9 @@ class Agent(Base):
                 decider.stop(child, {})
 
     def busy(self, act: Act) -> bool:
-        return isinstance(act.data, Talk) and any(child.phase is not Phase.ENDED for child in act.data.children.values())
+        return isinstance(act.data, Talk) and any(
+            child.phase is not Phase.ENDED for child in act.data.children.values()
+        )
 
 
 def call_node(owner: Node, call: ToolCall, offer: Offer | None) -> Node:
@@ -178,13 +186,23 @@ def call_node(owner: Node, call: ToolCall, offer: Offer | None) -> Node:
         return _bad(owner, call, "unknown_tool", f"there is no tool {call.name!r}")
     problems = check_value(offer.spec.schema, call.args)
     if problems:
-        return _bad(owner, call, "invalid_input", "the arguments do not fit the tool's input: " + "; ".join(problems[:5]))
+        return _bad(
+            owner, call, "invalid_input", "the arguments do not fit the tool's input: " + "; ".join(problems[:5])
+        )
     if offer.tool is None:
         config = CallConfig(tool=ToolDef(name=call.name, kind="builtin", effect="read"), args=Const(call.args))
         return Node(name="", id=f"{owner.id}/{call.name}", kind="read_result", config=config)
     tool = offer.tool
     config = CallConfig(tool=tool, args=Const(call.args), operation=offer.operation)
-    return Node(name="", id=f"{owner.id}/{call.name}", kind="tool", config=config, output=tool.output, lenient=True, dir=owner.dir)
+    return Node(
+        name="",
+        id=f"{owner.id}/{call.name}",
+        kind="tool",
+        config=config,
+        output=tool.output,
+        lenient=True,
+        dir=owner.dir,
+    )
 
 
 def _bad(owner: Node, call: ToolCall, code: str, message: str) -> Node:

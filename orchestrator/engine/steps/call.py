@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.engine.activation import Intent
 from orchestrator.engine.steps.common import Base, Wrong
-from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import CallConfig, Node
 from orchestrator.ids import idempotency_key
 from orchestrator.jsonish import hash_of
@@ -15,6 +14,7 @@ from orchestrator.spec.types import check_value
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
     from orchestrator.engine.decide import Decider
+    from orchestrator.expr.values import Const
     from orchestrator.graph.nodes import ToolDef
     from orchestrator.journal.state import StepState
 
@@ -138,7 +138,11 @@ def _args(decider: Decider, act: Act, config: CallConfig) -> dict[str, Any]:
     tool = config.tool
     problems = check_value(tool.input, args) if tool.input is not None else []
     if problems:
-        raise Wrong("invalid_input", f"the arguments do not fit the tool's input: {problems[0]}", detail={"problems": problems[:20]})
+        raise Wrong(
+            "invalid_input",
+            f"the arguments do not fit the tool's input: {problems[0]}",
+            detail={"problems": problems[:20]},
+        )
     if tool.fixed is not None:
         args = {**args, **decider.render(act, tool.fixed, "with", env={**act.scope.env, "args": args})}
     return args
@@ -192,5 +196,12 @@ class ReadResult(Effects):
             raise Wrong("invalid_input", f"no result {args['id']!r} was cut")
         request = {"blob": source.overflow, "offset": args.get("offset", 0), "limit": args.get("limit", 0)}
         return Intent(
-            act=act, kind="builtin", attempt=1, logical=1, hash=hash_of(request), effect="read", request=request, tool="read_result"
+            act=act,
+            kind="builtin",
+            attempt=1,
+            logical=1,
+            hash=hash_of(request),
+            effect="read",
+            request=request,
+            tool="read_result",
         )

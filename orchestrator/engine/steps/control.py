@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from orchestrator.engine.steps.common import Base
-from orchestrator.graph.nodes import FailConfig, SetConfig
 
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
     from orchestrator.engine.decide import Decider
+    from orchestrator.graph.nodes import FailConfig, SetConfig
     from orchestrator.journal.state import StepState
 
 

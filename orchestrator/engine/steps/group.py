@@ -8,11 +8,11 @@ from orchestrator.engine.activation import BlockAct
 from orchestrator.engine.steps.common import Base, failure_of
 from orchestrator.expr import ABSENT
 from orchestrator.expr.values import MapOf
-from orchestrator.graph.nodes import GroupConfig
 
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
     from orchestrator.engine.decide import Decider
+    from orchestrator.graph.nodes import GroupConfig
     from orchestrator.journal.state import StepState
 
 

@@ -10,10 +10,10 @@ from orchestrator.engine.scope import Scope
 from orchestrator.engine.steps.common import Base, Skip, Wrong, fails_scope
 from orchestrator.expr import ABSENT, parse
 from orchestrator.expr.evaluate import evaluate
-from orchestrator.graph.nodes import MapConfig
 
 if TYPE_CHECKING:
     from orchestrator.engine.decide import Decider
+    from orchestrator.graph.nodes import MapConfig
     from orchestrator.journal.state import StepState
 
 
@@ -25,7 +25,7 @@ class _Items:
     concurrency: int
     keys: list[Any] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     next: int = 0
-    live: dict[str, Act] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    live: dict[str, Act] = field(default_factory=dict[str, Any])
     failed: bool = False
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from orchestrator.agents.conversation import as_text
 from orchestrator.engine.steps.common import Base, Skip, Wrong
 from orchestrator.expr import ABSENT
-from orchestrator.graph.nodes import SwitchConfig
 
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
     from orchestrator.engine.decide import Decider
+    from orchestrator.graph.nodes import SwitchConfig
     from orchestrator.journal.state import StepState
 
 
