@@ -6,7 +6,8 @@ are equal when they mean the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 class Node:
     """What all nodes have. ``cache`` holds the node's compiled form, once there is one."""
 
-    offset: int = field(default=0, compare=False, repr=False)
-    end: int = field(default=0, compare=False, repr=False)
-    cache: list[object] = field(default_factory=list, init=False, compare=False, repr=False)
+    offset: int = attribute(default=0, compare=False, repr=False)
+    end: int = attribute(default=0, compare=False, repr=False)
+    cache: list[object] = attribute(default_factory=list, init=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Select(Node):
 
     target: Expr
     field: str
-    field_offset: int = field(default=0, compare=False, repr=False)
+    field_offset: int = attribute(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Binary(Node):
     operator: str
     left: Expr
     right: Expr
-    operator_offset: int = field(default=0, compare=False, repr=False)
+    operator_offset: int = attribute(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Call(Node):
 
     name: str
     args: tuple[Expr, ...]
-    name_offset: int = field(default=0, compare=False, repr=False)
+    name_offset: int = attribute(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +125,14 @@ class Macro(Node):
     variable: str
     body: Expr
     where: Expr | None = None
-    name_offset: int = field(default=0, compare=False, repr=False)
+    name_offset: int = attribute(default=0, compare=False, repr=False)
 
 
 Expr: TypeAlias = (
     "Literal | Name | Select | Index | Unary | Binary | Conditional | ListLiteral | MapLiteral | Call | Macro"
 )
 
-MACROS = frozenset({"map", "filter", "all", "exists", "exists_one", "sort_by"})
+MACROS = ("map", "filter", "all", "exists", "exists_one", "sort_by")
 """What binds a name over the items of a list, or over the keys of an object."""
 
 

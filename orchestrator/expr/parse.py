@@ -6,7 +6,7 @@ Precedence, lowest first: ``?:``, ``||``, ``&&``, comparison and ``in``, ``+ -``
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.expr.lex import ExprSyntaxError, Lexer, Token
@@ -236,8 +236,8 @@ class _Parser:
             case "(":
                 self.advance()
                 inner = self.expression(0)
-                self.expect(")", token)
-                return inner
+                end = self.expect(")", token).end
+                return replace(inner, offset=token.offset, end=end)
             case "[":
                 return self.list()
             case "{":

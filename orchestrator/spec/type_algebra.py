@@ -42,6 +42,11 @@ class AnyType(Type):
 
 
 @dataclass(frozen=True, slots=True)
+class NeverType(AnyType):
+    """What the items of ``[]`` are: the type that joins with any other to that other. It ends as ``any``."""
+
+
+@dataclass(frozen=True, slots=True)
 class StringType(Type):
     """Text."""
 
@@ -143,6 +148,7 @@ class Faceted(Type):
 
 
 ANY: Final = AnyType()
+NEVER: Final = NeverType()
 STRING: Final = StringType()
 INTEGER: Final = IntegerType()
 NUMBER: Final = NumberType()
@@ -168,6 +174,7 @@ FILE_FIELDS: Final[Mapping[str, Type]] = {"$file": STRING, "name": STRING, "size
 
 _NAMES: Final = {
     AnyType: "any",
+    NeverType: "any",
     StringType: "string",
     IntegerType: "integer",
     NumberType: "number",
@@ -292,6 +299,8 @@ def join(a: Type, b: Type) -> Type:
     if a == b:
         return a
     a, b = bare(a), bare(b)
+    if isinstance(a, NeverType) or isinstance(b, NeverType):
+        return b if isinstance(a, NeverType) else a
     if isinstance(a, NullType):
         return nullable(b)
     if isinstance(b, NullType):

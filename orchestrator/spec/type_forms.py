@@ -298,7 +298,7 @@ class _Forms:
                 self.problem("env is the name of an environment variable", path)
             case "minimum" | "maximum" if not whole and not isinstance(value, float):
                 self.problem(f"{key} is a number", path)
-            case "minLength" | "maxLength" | "minItems" | "maxItems" if not whole or value < 0:
+            case "minLength" | "maxLength" | "minItems" | "maxItems" if not whole or int(value) < 0:
                 self.problem(f"{key} is a whole number, not below 0", path)
             case "pattern":
                 self.pattern(value, path)
