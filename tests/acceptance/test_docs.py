@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.verbs import VERBS
 from orchestrator.spec import availability
 
 ROOT = Path(__file__).parents[2]
@@ -49,3 +50,8 @@ def test_the_page_lists_what_is_not_available_yet() -> None:
     known |= {name for _, name, _ in availability._VALUES}
     # What a sentence says around the keys.
     assert said - {"orch", "validate", "FILE", "E190", "none", "never", "anthropic", "scripted"} == known
+
+
+def test_the_page_of_the_command_line_has_every_verb() -> None:
+    said = re.findall(r"(?m)^\| `([a-z]+)", (ROOT / "docs" / "cli.md").read_text())
+    assert sorted(said) == sorted(VERBS)
