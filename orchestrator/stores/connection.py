@@ -82,7 +82,7 @@ class Connection:
         mode = "ro" if self._url.read_only else "rwc" if create else "rw"
         try:
             raw = sqlite3.connect(
-                f"file:{quote(str(path))}?mode={mode}",
+                f"file://{quote(str(path.absolute()))}?mode={mode}",  # a path may begin with //
                 uri=True,
                 timeout=self._busy_timeout,
                 isolation_level=None,
