@@ -1,1 +1,1 @@
-"""Between the command line and the engine: what files, variables and notes say, turned into stores, inputs and services."""
+"""Between the command line and the engine: what files, variables and notes say, as stores, inputs, services."""

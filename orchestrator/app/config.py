@@ -1,7 +1,7 @@
 """What to use and where it was said: flags, ``ORCH_*`` variables, ``orch.toml``, the user's own file, defaults.
 
-``orch.toml`` is found from a folder upwards. A relative SQLite path resolves against the file that names it; from a flag, a
-variable or the default, against the working directory.
+``orch.toml`` is found from a folder upwards. A relative SQLite path resolves against the file that names it; from a
+flag, a variable or the default, against the working directory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from orchestrator.errors import Exit, OrchError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.spec.diagnostics import Diagnostic
+    from orchestrator.spec.diagnostics import Diagnostic, Mark
 
 DEFAULT_STORE = "sqlite:///.orch/runs.db"
 FILE_NAME = "orch.toml"
@@ -50,22 +50,13 @@ class Named:
     by: str
     explicit: bool = False
 
-    @property
-    def absolute(self) -> str:
-        """The URL with the path of a SQLite file made absolute."""
-        scheme, separator, rest = self.url.partition(":///")
-        if not separator or scheme.lower() != "sqlite" or not rest or rest.startswith("/"):
-            return self.url
-        path, mark, query = rest.partition("?")
-        return f"{scheme}:////{str((self.folder / path).absolute()).lstrip('/')}{mark}{query}"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Settings that hold for one command. ``lease`` is in seconds.
 
-    ``store`` is what a flag, a variable or ``orch.toml`` says, ``fallback`` what the user's own file says, else the default:
-    a pipeline file's own ``store`` stands between the two.
+    ``store`` is what a flag, a variable or ``orch.toml`` says, ``fallback`` what the user's own file says, else the
+    default: a pipeline file's own ``store`` stands between the two.
     """
 
     store: Named | None
@@ -84,8 +75,10 @@ class Config:
         return self.fallback
 
 
-def load_config(*, flag: str | None = None, near: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
-    """The configuration for a file (``near``), or for the working directory. Raises ``ConfigErrors`` with every problem."""
+def load_config(
+    *, flag: str | None = None, near: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Config:
+    """The configuration for a file (``near``), or for the working directory. Raises ``ConfigErrors``."""
     env = os.environ if environ is None else environ
     here = Path.cwd()
     project = find_upwards(near.absolute().parent if near is not None else here)
@@ -100,7 +93,9 @@ def load_config(*, flag: str | None = None, near: Path | None = None, environ: M
     merged: dict[str, Any] = {**theirs, **ours, **variables}
     return Config(
         store=_named(flag, env, ours, project, here),
-        fallback=Named(theirs["store"], user.parent, str(user)) if "store" in theirs else Named(DEFAULT_STORE, here, ""),
+        fallback=Named(theirs["store"], user.parent, str(user))
+        if "store" in theirs
+        else Named(DEFAULT_STORE, here, ""),
         table_prefix=merged.get("table_prefix"),
         lease=merged.get("lease"),
         project=project,
@@ -180,22 +175,18 @@ _VARIABLES = {"ORCH_TABLE_PREFIX": "table_prefix", "ORCH_LEASE": "lease"}
 
 
 def _variables(env: Mapping[str, str], problems: list[Diagnostic]) -> dict[str, Any]:
-    from orchestrator.spec.diagnostics import Diagnostic
-
     found: dict[str, Any] = {}
     for variable, key in _VARIABLES.items():
         if env.get(variable):
             try:
                 found[key] = _KEYS[key](env[variable])
             except ValueError as error:
-                problems.append(Diagnostic("E013", f"{variable}: {error}"))
+                problems.append(_problem("E013", f"{variable}: {error}"))
     return found
 
 
 def _read(path: Path, problems: list[Diagnostic], texts: dict[str, str]) -> dict[str, Any]:
     import tomllib
-
-    from orchestrator.spec.diagnostics import Diagnostic, Mark
 
     shown = shown_path(path)
     try:
@@ -208,37 +199,43 @@ def _read(path: Path, problems: list[Diagnostic], texts: dict[str, str]) -> dict
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         line, column = (int(place[1]), int(place[2])) if place else (1, 1)
         message = str(error).partition(" (at ")[0]
-        problems.append(Diagnostic("E011", f"this is not TOML: {message}", Mark(shown, line, column, line, column + 1)))
+        from orchestrator.spec.diagnostics import Mark
+
+        problems.append(_problem("E011", f"this is not TOML: {message}", Mark(shown, line, column, line, column + 1)))
         return {}
     except OSError as error:
-        problems.append(Diagnostic("E012", f"{shown} cannot be read: {error.strerror}"))
+        problems.append(_problem("E012", f"{shown} cannot be read: {error.strerror}"))
         return {}
     except (ValueError, RecursionError) as error:
         message = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error) or "is nested too deep"
-        problems.append(Diagnostic("E012", f"{shown} {message}"))
+        problems.append(_problem("E012", f"{shown} {message}"))
         return {}
     return _checked(data, shown, text, problems)
 
 
 def _checked(data: dict[str, Any], shown: str, text: str, problems: list[Diagnostic]) -> dict[str, Any]:
-    from orchestrator.spec.diagnostics import Diagnostic
-
     found: dict[str, Any] = {}
     for key, value in data.items():
-        mark = key_mark(shown, text, key)
         check = _KEYS.get(key)
         if check is None:
             close = did_you_mean(key, list(_KEYS))
             hint = f"did you mean `{close}`?" if close else f"known are {', '.join(_KEYS)}"
-            problems.append(Diagnostic("E010", f"unknown key `{key[:80]}`", mark, hint))
+            problems.append(_problem("E010", f"unknown key `{key[:80]}`", key_mark(shown, text, key), hint))
             continue
         try:
             found[key] = check(value)
         except NotImplementedError:
-            problems.append(Diagnostic("E190", f"`{key}` is not available yet", mark))
+            problems.append(_problem("E190", f"`{key}` is not available yet", key_mark(shown, text, key)))
         except ValueError as error:
-            problems.append(Diagnostic("E013", f"`{key}`: {error}", mark))
+            problems.append(_problem("E013", f"`{key}`: {error}", key_mark(shown, text, key)))
     return found
+
+
+def _problem(code: str, message: str, mark: Mark | None = None, hint: str | None = None) -> Diagnostic:
+    # Only a configuration that is wrong pays for the import.
+    from orchestrator.spec.diagnostics import Diagnostic
+
+    return Diagnostic(code, message, mark, hint)
 
 
 def shown_path(path: Path) -> str:
@@ -247,5 +244,3 @@ def shown_path(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-

@@ -1,7 +1,7 @@
 """A run as JSON lines: a header with its graph, then the journal's rows with the contents of their blobs.
 
-The body of a row stands as JSON; its canonical bytes are what was hashed, so that the chain of sums can be checked again
-from the file alone.
+The body of a row stands as JSON; its canonical bytes are what was hashed, so that the chain of sums can be checked
+again from the file alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from orchestrator.journal.store import RunRow, Store
 
 FORMAT = "orch.export/1"
-_NOT_TEXT = frozenset({"kind", "code", "status", "effect", "tool", "model", "stop", "by", "hash", "key", "timer", "for"})
+_NOT_TEXT = frozenset(
+    {"kind", "code", "status", "effect", "tool", "model", "stop", "by", "hash", "key", "timer", "for"}
+)
 _PAGE = 1_000
 
 
@@ -75,7 +77,7 @@ async def _line(store: Store, row: Row, *, redact: bool) -> dict[str, Any]:
     try:
         content = row.body if row.blob is None else await store.get_blob(row.blob)
         body = jsonish.loads(content or b"null")
-    except (KeyError, ValueError) as error:
+    except ValueError as error:
         raise Damaged(row.run_id, seq=row.seq, problem=f"its body cannot be read: {error}") from None
     line["body"] = _without_values(body) if redact else body
     if redact:
@@ -140,13 +142,16 @@ def _records(name: str, run_id: str, lines: Iterable[Any], *, redacted: bool) ->
     blobs: dict[str, bytes] = {}
     for number, line in enumerate(lines, start=2):
         try:
-            found = dict(cast("dict[str, Any]", line))
+            found: dict[str, Any] = dict(line)
             content = jsonish.canonical(found["body"])
             if found["blob"] is not None:
                 if not redacted and jsonish.digest(content) != found["blob"]:
-                    raise Damaged(run_id, seq=int(found["seq"]), problem="its content is not the one that the row names")
+                    raise Damaged(
+                        run_id, seq=int(found["seq"]), problem="its content is not the one that the row names"
+                    )
                 blobs[found["blob"]] = content
-            rows.append(Row(**(found | {"body": None if found["blob"] is not None else content})))
+            found["body"] = None if found["blob"] is not None else content
+            rows.append(Row(**found))
         except (KeyError, TypeError, ValueError):
             raise NotAnExport(name, problem=f"line {number} is no row of a journal") from None
     if any(row.run_id != run_id for row in rows):

@@ -38,10 +38,5 @@ async def load_graph(store: Store, row: RunRow) -> Graph:
 
 
 async def load_content(store: Store, row: RunRow) -> bytes:
-    """The canonical bytes of the run's graph."""
-    try:
-        return await store.get_blob(row.graph_hash)
-    except KeyError:
-        raise Damaged(row.run_id, seq=1, problem="its graph is missing") from None
-    except ValueError as error:
-        raise Damaged(row.run_id, seq=1, problem=str(error)) from None
+    """The canonical bytes of the run's graph. Raises ``UnknownBlob``."""
+    return await store.get_blob(row.graph_hash)

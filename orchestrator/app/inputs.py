@@ -1,4 +1,4 @@
-"""Inputs of a run: from ``-i``, a JSON file, variables and defaults, checked together, so that all problems show at once."""
+"""Inputs of a run: from ``-i``, a JSON file, variables and defaults, checked together: all problems show at once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def gather(
     document: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Inputs:
-    """The inputs of a run. ``pairs`` are ``name=value``, which win over ``document``, a path or ``-`` for standard input.
+    """The inputs of a run. ``pairs`` are ``name=value``, and win over ``document``, a path or ``-`` for standard input.
 
     A value of a pair or variable is text where the input's type is; else it is read as JSON. Raises ``InputErrors``.
     """
@@ -196,7 +196,7 @@ def _from_document(source: str, problems: list[Diagnostic]) -> dict[str, _Given]
         problems.append(_problem("E026", f"the inputs in {shown} are not JSON: {reason}"))
         return {}
     if not isinstance(value, dict):
-        problems.append(_problem("E026", f"the inputs in {shown} are not a JSON object, `{{\"name\": value}}`"))
+        problems.append(_problem("E026", f'the inputs in {shown} are not a JSON object, `{{"name": value}}`'))
         return {}
     return {name: _Given(item, shown, text=False) for name, item in cast("dict[str, Any]", value).items()}
 

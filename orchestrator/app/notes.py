@@ -1,7 +1,7 @@
 """Which store a run of this user is in: a line per run, so that a run is found from any folder.
 
-The file is ``runs.jsonl`` in the user's state directory. A URL that holds a password is not noted; one with references to
-secrets is noted as written.
+The file is ``runs.jsonl`` in the user's state directory. A URL that holds a password is not noted; one with references
+to secrets is noted as written.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.platform import user_state_dir
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LARGEST = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """``store`` is an absolute URL, ``folder`` where the run was started, ``at`` when, in microseconds since the epoch."""
+    """``store`` is an absolute URL, ``folder`` where the run was started, ``at`` when (microseconds since the epoch)."""
 
     run: str
     store: str

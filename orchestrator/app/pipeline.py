@@ -38,7 +38,7 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is wrong with a file; ``sources`` are all files that were read for it, ``pipeline`` None where it has no graph.
+    """What is wrong with a file. ``sources``: all files that were read for it; ``pipeline``: None where it has no graph.
 
     ``fragment`` is True of a file without ``steps``, as those that others import.
     """
@@ -52,7 +52,7 @@ class Findings:
 
 
 def examine(file: str, *, models: Mapping[str, str] | None = None) -> Findings:
-    """Load and compile a file, or ``-``. Raises ``NoSuchFile`` alone; ``models`` puts other models in the place of some."""
+    """Load and compile a file, or ``-``. Raises ``NoSuchFile`` alone; ``models`` swaps some of them."""
     from orchestrator.compiler import compile as compile_spec
     from orchestrator.spec.diagnostics import SpecErrors
     from orchestrator.spec.load import load

@@ -59,23 +59,37 @@ class NotThatManyRuns(OrchError):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A run, in the store that holds it (open)."""
+    """A run, in the store that holds it (open), and how that was named."""
 
     store: Store
     row: RunRow
+    named: Named
 
 
 def build_store(named: Named, *, table_prefix: str | None = None) -> Store:
-    """The store that ``named`` names, not opened yet. Raises ``BadStoreUrl``."""
-    from orchestrator.stores import open_store
+    """The store that ``named`` names, not opened yet. Raises ``BadStoreUrl`` and ``SecretsMissing``."""
+    from orchestrator.stores import StoreSettings, open_store
 
-    options = {"prefix": table_prefix} if table_prefix else {}
-    return open_store(with_secrets(named), **options)
+    return open_store(_revealed(named.url), settings=StoreSettings(table_prefix=table_prefix or "", base=named.folder))
 
 
-def with_secrets(named: Named) -> str:
-    """The URL with its references to secrets resolved. Raises ``SecretsMissing``."""
-    url = named.absolute
+def absolute_url(named: Named) -> str:
+    """The URL, which means the same from every folder; references to secrets stay references."""
+    from urllib.parse import quote
+
+    from orchestrator.stores.urls import SqliteUrl, parse_url
+
+    if "${{" in named.url:
+        return named.url
+    place = parse_url(named.url, base=named.folder)
+    if not isinstance(place, SqliteUrl):
+        return named.url
+    query = named.url.partition("?")[2]
+    return f"sqlite:{quote(str(place.path.absolute()))}{'?' if query else ''}{query}"
+
+
+def _revealed(url: str) -> str:
+    """The URL with its references to secrets resolved."""
     if "${{" not in url:
         return url
     from orchestrator.app.secrets import SecretsMissing, secret_value
@@ -104,13 +118,12 @@ async def opened(named: Named, config: Config, *, create: bool) -> AsyncGenerato
 
 def _make_folder(named: Named) -> None:
     """The default store lives in a hidden folder beside the work: it is made with the first run."""
-    scheme, separator, rest = named.absolute.partition(":///")
-    if scheme.lower() != "sqlite" or not separator:
-        return
-    folder = Path("/" + rest.partition("?")[0].lstrip("/")).parent
-    if folder.name == ".orch" and not folder.exists() and folder.parent.is_dir():
+    from orchestrator.stores.urls import SqliteUrl, parse_url
+
+    place = parse_url(_revealed(named.url), base=named.folder)
+    if isinstance(place, SqliteUrl) and place.path.parent.name == ".orch" and place.path.parent.parent.is_dir():
         with suppress(OSError):
-            folder.mkdir()
+            place.path.parent.mkdir(exist_ok=True)
 
 
 @asynccontextmanager
@@ -133,10 +146,11 @@ async def found_run(reference: str, config: Config) -> AsyncGenerator[Found]:
                 raise _absent(error, reference) from None
         else:
             if noted is None or not _LAST.fullmatch(reference) or noted.at <= row.created_at:
-                yield Found(store, row)
+                yield Found(store, row, chosen)
                 return
-        async with opened(Named(noted.store, Path.cwd(), "note"), config, create=False) as store:
-            yield Found(store, await _pick(store, noted.run))
+        named = Named(noted.store, Path.cwd(), "note")
+        async with opened(named, config, create=False) as store:
+            yield Found(store, await _pick(store, noted.run), named)
 
 
 def _absent(error: OrchError, reference: str) -> OrchError:

@@ -1,4 +1,4 @@
-"""Values of secrets: from the variable ``NAME``, else from the file that ``NAME_FILE`` names, as containers mount them."""
+"""Values of secrets: from the variable ``NAME``, else from the file that ``NAME_FILE`` names, as for containers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A secret without a value: ``name`` is the variable to set, ``why`` what is wrong with what is set, if anything is."""
+    """A secret without a value: ``name`` is the variable to set, ``why`` what is wrong with what is set, if it is."""
 
     name: str
     why: str = ""
@@ -40,7 +40,7 @@ class SecretsMissing(OrchError):
             f"{what} missing: {', '.join(names)}" + (f" ({whys})" if whys else ""),
             hint=f"set {' and '.join(names)}, or {names[0]}_FILE to the path of a file that holds the value",
         )
-        self.names = names
+        self.missing = found
 
 
 def secret_value(name: str, environ: Mapping[str, str] | None = None) -> str | Missing:

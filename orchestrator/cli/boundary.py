@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import typer
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from orchestrator.cli.flags import Flags
 
 # typer carries a click of its own since 0.2x: this is UsageError in either.
-_UsageError = typer.BadParameter.__mro__[1]
+_UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 
 def guarded(flags: Flags, perform: Callable[[], int]) -> int:
     """The exit code of ``perform``, with what it raised said on standard error.
 
-    A mistake of the user's ends in the code of its class. Anything else is a bug: a report is written, and the traceback
-    shown with ``--debug`` alone.
+    A mistake of the user's ends in the code of its class. Anything else is a bug: a report is written, and the
+    traceback shown with ``--debug`` alone.
     """
     screen = Screen(flags)
     try:

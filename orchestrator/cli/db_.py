@@ -11,7 +11,9 @@ from orchestrator.cli.session import Session, begin, run_async
 if TYPE_CHECKING:
     from orchestrator.app.config import Named
 
-Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="The store; else that of --store and the configuration.")]
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="The store; else that of --store and the configuration.")
+]
 
 
 def init(context: typer.Context, url: Url = None) -> int:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-import typer
+import typer  # noqa: TC002  typer reads the annotations
 
 from orchestrator.cli.flags import version
 from orchestrator.cli.render.text import one_line
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PACKAGES = (
-    "anyio", "typer", "rich", "pydantic", "ruamel.yaml", "jsonschema-rs", "google-re2", "httpx2", "anthropic", "asyncpg",
-    "aiomysql",
+    "anyio", "typer", "rich", "pydantic", "ruamel.yaml", "jsonschema-rs", "google-re2", "httpx2", "anthropic",
+    "asyncpg", "aiomysql",
 )  # fmt: skip
 _KEYS = {"ANTHROPIC_API_KEY": "provider anthropic"}
 _OLDEST_SQLITE = (3, 38, 0)
@@ -42,7 +42,9 @@ def doctor(context: typer.Context) -> int:
     checks = list(_checks(session))
     failed = any(check.status == "fail" for check in checks)
     if session.flags.machine:
-        session.screen.data({"format": "orch.doctor/1", "ok": not failed, "checks": [asdict(check) for check in checks]})
+        session.screen.data(
+            {"format": "orch.doctor/1", "ok": not failed, "checks": [asdict(check) for check in checks]}
+        )
         return int(failed)
     colors = {"ok": "green", "warn": "yellow", "fail": "red"}
     for check in checks:
@@ -72,7 +74,9 @@ def _sqlite() -> Check:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         return Check("sqlite", "fail", f"{found}: 3.38 or later is needed")
     if sqlite3.sqlite_version_info < _SOUND_SQLITE:
-        return Check("sqlite", "warn", f"{found}: before 3.51.3 a rare reset of the write-ahead log can corrupt a database")
+        return Check(
+            "sqlite", "warn", f"{found}: before 3.51.3 a rare reset of the write-ahead log can corrupt a database"
+        )
     return Check("sqlite", "ok", found)
 
 

@@ -12,7 +12,9 @@ from orchestrator.cli.session import RunReference, Session, begin, run_async
 def export(
     context: typer.Context,
     run: RunReference,
-    redact: Annotated[bool, typer.Option("--redact", help="Leave out every value: inputs, outputs, prompts, replies, keys.")] = False,
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Leave out every value: inputs, outputs, prompts, replies, keys.")
+    ] = False,
 ) -> int:
     """Print a run's graph and journal as JSON lines."""
     session = begin(context)

@@ -11,9 +11,7 @@ from orchestrator.cli.flags import BadFlag
 from orchestrator.cli.session import Session, begin, run_async
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from orchestrator.graph.nodes import Block, Graph, Node
+    from orchestrator.graph.nodes import Graph
 
 FORMATS = ("tree", "mermaid", "dot", "json")
 
@@ -59,48 +57,19 @@ def _graph(session: Session, source: str) -> Graph:
 
 
 def graph_object(found: Graph) -> dict[str, Any]:
-    """Nodes and edges by id: ``parent`` is the node around a node, an edge goes from what is needed to what needs it."""
+    """Nodes and edges by id: ``parent`` is the node around a node, an edge goes to what needs what it comes from."""
+    from orchestrator.app.graphs import walk
     from orchestrator.graph.fingerprint import graph_hash
 
     nodes: list[dict[str, Any]] = []
     edges: list[dict[str, str]] = []
-    for node, parent, siblings in _walk(found):
+    for node, around, siblings in walk(found):
         nodes.append({
-            "id": node.id, "name": node.name, "kind": node.kind, "parent": parent, "at": node.at,
+            "id": node.id, "name": node.name, "kind": node.kind, "parent": around.id if around else None, "at": node.at,
             "description": node.description, "definition": node.definition,
         })  # fmt: skip
         edges += [{"from": siblings[name], "to": node.id} for name in node.needs if name in siblings]
     return {"format": "orch.graph/1", "name": found.name, "hash": graph_hash(found), "nodes": nodes, "edges": edges}
-
-
-def _walk(found: Graph) -> Iterator[tuple[Node, str | None, dict[str, str]]]:
-    yield from _block(found.root, None)
-    if found.on_failure is not None:
-        yield from _node(found.on_failure, None, {})
-
-
-def _block(block: Block, parent: str | None) -> Iterator[tuple[Node, str | None, dict[str, str]]]:
-    siblings = {name: node.id for name, node in block.by_name.items()}
-    for node in (*block.nodes, *block.finally_):
-        yield from _node(node, parent, siblings)
-
-
-def _node(node: Node, parent: str | None, siblings: dict[str, str]) -> Iterator[tuple[Node, str | None, dict[str, str]]]:
-    from orchestrator.graph.nodes import GroupConfig, MapConfig, SwitchConfig
-
-    yield node, parent, siblings
-    match node.config:
-        case GroupConfig(block=block):
-            yield from _block(block, node.id)
-        case MapConfig(do=do):
-            yield from _node(do, node.id, {})
-        case SwitchConfig(cases=cases, otherwise=otherwise):
-            for inner in (*cases.values(), *([otherwise] if otherwise else [])):
-                yield from _node(inner, node.id, {})
-        case _:
-            pass
-    if node.fallback is not None:
-        yield from _node(node.fallback, node.id, {})
 
 
 COMMANDS = {"graph": graph}

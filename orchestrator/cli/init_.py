@@ -31,7 +31,9 @@ class CannotWrite(OrchError):
 def init(
     context: typer.Context,
     folder: Annotated[str, typer.Argument(metavar="[DIR]", help="Where; made if missing.")] = ".",
-    template: Annotated[str, typer.Option("--template", metavar="NAME", help="scripted (needs no key) or claude.")] = "scripted",
+    template: Annotated[
+        str, typer.Option("--template", metavar="NAME", help="scripted (needs no key) or claude.")
+    ] = "scripted",
 ) -> int:
     """Make a starter pipeline, orch.toml and lines of .gitignore. Overwrites nothing."""
     session = begin(context)

@@ -24,8 +24,12 @@ _POLL = 0.5
 def logs(
     context: typer.Context,
     run: RunReference,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run has ended, waits or is paused.")] = False,
-    step: Annotated[str | None, typer.Option("--step", metavar="PATH", help="Only this step and what is inside it.")] = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on until the run has ended, waits or is paused.")
+    ] = False,
+    step: Annotated[
+        str | None, typer.Option("--step", metavar="PATH", help="Only this step and what is inside it.")
+    ] = None,
     tail: Annotated[int | None, typer.Option("--tail", metavar="N", min=0, help="Only the last N lines.")] = None,
 ) -> int:
     """Print what happened in a run, line by line."""

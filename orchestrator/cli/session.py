@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from orchestrator.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from orchestrator.app.config import Config
@@ -40,11 +40,11 @@ def begin(context: typer.Context) -> Session:
     return Session(flags, Screen(flags))
 
 
-def run_async(perform: Callable[[], Awaitable[T]]) -> T:
+def run_async(perform: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run to the end on an event loop of its own."""
-    import anyio
+    from orchestrator.stores.blocking import run_blocking
 
-    return anyio.run(perform)
+    return run_blocking(perform)
 
 
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:

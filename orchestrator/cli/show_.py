@@ -151,12 +151,9 @@ class _View:
         mark, color = MARKS.get(status, ("?", "dim"))
         reason = f" ({one_line(row.reason, 80)})" if row.reason else ""
         took = elapsed((row.finished_at or self.now or row.updated_at) - row.created_at)
-        return [
-            f"{self._bold(one_line(row.name))}  {one_line(row.run_id)}",
-            f"{self.screen.style(f'{mark} {status}', color, stream=sys.stdout)}{reason}  {local_time(row.created_at)}  "
-            f"{took}  {count(self.state.tokens)} tokens  {money(self.spend)}",
-            "",
-        ]
+        shown = self.screen.style(f"{mark} {status}", color, stream=sys.stdout)
+        facts = [local_time(row.created_at), took, f"{count(self.state.tokens)} tokens", money(self.spend)]
+        return [f"{self._bold(one_line(row.name))}  {one_line(row.run_id)}", "  ".join([shown + reason, *facts]), ""]
 
     def _io(self, branches: list[Branch], *, inputs: bool) -> list[str]:
         lines: list[str] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def validate(
     context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE…|DIR|-", help="Pipelines, folders of them, or - for stdin.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE…|DIR|-", help="Pipelines, folders of them, or - for stdin.")
+    ],
     form: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help="text, concise, json, sarif or github.")
     ] = None,
@@ -74,11 +76,11 @@ def _format(session: Session, form: str | None) -> Format | None:
         return "json"
     if form is None and session.screen.github:
         return "github"
-    return cast("Format | None", form)
+    return form
 
 
 def _print(session: Session, found: list[Findings], form: Format | None) -> None:
-    """The format that was asked for; else text to a terminal, and to a pipe JSON, with the text beside it for people."""
+    """The format that was asked for; else text to a terminal, and JSON to a pipe, with the text beside it for people."""
     import sys
 
     from orchestrator.spec.diagnostics import render
@@ -102,7 +104,11 @@ def _verdict(session: Session, found: list[Findings], *, strict: bool) -> int:
     errors = sum(each.severity is Severity.ERROR for each in every)
     warnings = len(every) - errors
     files = f"{len(found)} file{'s' if len(found) != 1 else ''}"
-    parts = [f"{number} {word}{'s' if number != 1 else ''}" for number, word in ((errors, "error"), (warnings, "warning")) if number]
+    parts = [
+        f"{number} {word}{'s' if number != 1 else ''}"
+        for number, word in ((errors, "error"), (warnings, "warning"))
+        if number
+    ]
     session.screen.say(f"{files}: {', '.join(parts)}" if parts else f"{files}: valid")
     return 1 if errors or (strict and warnings) else 0
 

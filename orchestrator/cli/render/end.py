@@ -48,9 +48,8 @@ def say_end(screen: Screen, end: Any) -> None:
     for wait in end.waits:
         screen.say(screen.style(f"waits: {describe_wait(wait)}", "yellow"))
     took = elapsed((end.ended_at or end.started_at) - end.started_at)
-    screen.say(
-        f"{screen.style(f'{mark} {end.status}', 'bold', color)}{reason}  {took}  {count(end.tokens)} tokens  {money(end.spend)}"
-    )
+    status = screen.style(f"{mark} {end.status}", "bold", color)
+    screen.say(f"{status}{reason}  {took}  {count(end.tokens)} tokens  {money(end.spend)}")
     screen.say(f"run {one_line(end.run_id)}")
     doubtful = next((str(wait.get("path")) for wait in end.waits if wait.get("for") == "doubt"), None)
     command = next_command(end.run_id, end.status, "doubt" if doubtful else end.reason, step=doubtful)

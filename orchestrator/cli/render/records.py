@@ -21,7 +21,11 @@ def record_line(screen: Screen, record: Record, *, stream: Any, clock: bool = Tr
     """A record on one line: the time of day, a mark, the path, the kind and the heart of its body."""
     mark, color = MARKS.get(_KIND_MARKS.get(record.kind, ""), ("·", "dim"))
     parts = [screen.style(_time_of_day(record.at), "dim", stream=stream)] if clock else []
-    parts += [screen.style(mark, color, stream=stream), one_line(record.path, 80) or "run", record.kind.replace("_", " ")]
+    parts += [
+        screen.style(mark, color, stream=stream),
+        one_line(record.path, 80) or "run",
+        record.kind.replace("_", " "),
+    ]
     told = heart(record)
     return " ".join([*parts, screen.style(told, "dim", stream=stream)] if told else parts)
 

@@ -48,7 +48,7 @@ class Branch:
 
 
 def split_path(path: str) -> list[str]:
-    """The parts of a path, each with what stands before it: ``a/b[c/d]#2`` is ``a``, ``a/b``, ``a/b[c/d]``, ``a/b[c/d]#2``."""
+    """The parts of a path, each with what stands before it: ``a/b[c/d]#2`` is ``a``, ``a/b``, ``a/b[c/d]`` and itself."""
     cuts: list[str] = []
     depth = 0
     for at, char in enumerate(path):
@@ -60,7 +60,9 @@ def split_path(path: str) -> list[str]:
 
 def within(path: str, step: str | None) -> bool:
     """Whether ``path`` is that of ``step`` or of something inside it; True of every path where ``step`` is None."""
-    return step is None or path == step or (path.startswith(step) and path[len(step) : len(step) + 1] in ("/", "[", "#"))
+    return (
+        step is None or path == step or (path.startswith(step) and path[len(step) : len(step) + 1] in ("/", "[", "#"))
+    )
 
 
 def grow(state: RunState) -> list[Branch]:
@@ -107,7 +109,9 @@ def branch_line(screen: Screen, branch: Branch, now: int, *, stream: Any) -> str
     if facts:
         parts.append(screen.style("  ".join(facts), "dim", stream=stream))
     if step is not None and step.error is not None and status != "done":
-        parts.append(screen.style(one_line(f"{step.error.get('code')}: {step.error.get('message')}", 100), "red", stream=stream))
+        parts.append(
+            screen.style(one_line(f"{step.error.get('code')}: {step.error.get('message')}", 100), "red", stream=stream)
+        )
     return " ".join(parts)
 
 
@@ -122,7 +126,10 @@ def step_facts(branch: Branch, now: int) -> list[str]:
     if step.attempt > 1:
         facts.append(f"attempt {step.attempt}")
     if step.started_at is not None:
-        facts.append(elapsed((step.ended_at if step.ended else now or step.ended_at or step.started_at) - step.started_at))
+        until = step.ended_at if step.ended and step.ended_at else now or step.ended_at or step.started_at
+        facts.append(
+            elapsed((step.ended_at if step.ended else now or step.ended_at or step.started_at) - step.started_at)
+        )
     tokens, cost = branch.tokens, branch.cost
     if tokens:
         facts.append(f"{count(tokens)} tokens")
@@ -142,7 +149,9 @@ def step_object(branch: Branch, *, io: bool) -> dict[str, Any]:
         "attempt": step.attempt,
         "started_at": moment(step.started_at),
         "ended_at": moment(step.ended_at),
-        "seconds": None if step.ended_at is None or step.started_at is None else (step.ended_at - step.started_at) / 1e6,
+        "seconds": None
+        if step.ended_at is None or step.started_at is None
+        else (step.ended_at - step.started_at) / 1e6,
         "usd": usd(branch.cost),
         "tokens": branch.tokens,
         "error": step.error,

@@ -1,7 +1,7 @@
 """Text on its way to a terminal.
 
-What a model, a tool or a file said may hold escape sequences that clear the screen, rewrite what stands above, or speak for
-the user; and bidi controls that make text read as what it is not. None of it goes through.
+What a model, a tool or a file said may hold escape sequences that clear the screen, rewrite what stands above, or speak
+for the user; and bidi controls that make text read as what it is not. None of it goes through.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 _SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*(?:[@-~]|$)"  # CSI
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS, SOS, PM, APC, with their text
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS, SOS, PM, APC
     r"|\x1b[ -/]*[0-~]?"
 )
 _HIDDEN = (
@@ -26,7 +26,7 @@ _BREAKS = re.compile(r"[\t\n\r\u2028\u2029]+ *")
 
 
 def plain(text: str) -> str:
-    """``text`` without escape sequences, control and bidi characters. Newlines and tabs stay; CRLF becomes a newline."""
+    """``text`` without escape sequences, control and bidi characters. Newlines and tabs stay; CRLF is a newline."""
     text = text.replace("\r\n", "\n")
     if "\x1b" in text or "\x9b" in text or _CONTROL.search(text):
         return _CONTROL.sub("", _SEQUENCE.sub("", text))

@@ -75,7 +75,7 @@ def local_time(micros: int | None) -> str:
 
 
 def parse_since(text: str, now: int) -> int:
-    """Microseconds since the epoch of a moment: RFC 3339, a date, or a duration back from ``now``. ValueError where none."""
+    """Microseconds since the epoch of a moment: RFC 3339, a date, or a duration back from ``now``. Raises ValueError."""
     from datetime import datetime
 
     from orchestrator.app.config import duration
@@ -93,7 +93,10 @@ def table(head: list[str], rows: list[list[str]], *, right: frozenset[int] = fro
     widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
 
     def line(row: list[str]) -> str:
-        cells = [cell.rjust(width) if at in right else cell.ljust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         return "  ".join(cells).rstrip()
 
     return "\n".join(line(row) for row in [head, *rows]) + "\n"

@@ -1,0 +1,133 @@
+"""What the engine needs from outside, built from names: providers, performers, secrets, prices, a folder of files."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.app.graphs import constant_settings, models_of
+from orchestrator.app.secrets import Missing, SecretsMissing, resolve_secrets, secret_value
+from orchestrator.engine.effects import Services, keep_copy
+from orchestrator.tools.redact import Redactor, reveal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchestrator.agents.messages import Usage
+    from orchestrator.app.config import Named
+    from orchestrator.graph.nodes import Graph
+
+
+def secrets_of(graph: Graph) -> dict[str, str]:
+    """The values of the graph's secrets, and of the keys that its models need. Raises ``SecretsMissing``, with all.
+
+    A key that is in a file goes into this process's environment, where providers look for it; children get none of it.
+    """
+    missing: list[Missing] = []
+    found: dict[str, str] = {}
+    try:
+        found = resolve_secrets(graph.secrets)
+    except SecretsMissing as error:
+        missing += error.missing
+    for name in _keys_needed(graph):
+        value = secret_value(name)
+        if isinstance(value, str):
+            found[name] = os.environ[name] = value
+        else:
+            missing.append(value)
+    if missing:
+        raise SecretsMissing(missing)
+    return found
+
+
+def _keys_needed(graph: Graph) -> list[str]:
+    from orchestrator.providers import missing_key
+
+    found = (missing_key(constant_settings(model), {}) for model in models_of(graph).values())
+    return sorted({name for name in found if name is not None})
+
+
+def build_services(secrets: Mapping[str, str], *, redactor: Redactor, files_folder: Path) -> Services:
+    """The services of one process. Providers and performers are imported when something calls them."""
+    from orchestrator.providers import load_provider
+    from orchestrator.tools import load_performer
+
+    return Services(
+        provider=cache(load_provider),
+        performer=cache(load_performer),
+        reveal=lambda value: reveal(value, secrets),
+        redact=redactor,
+        reserve=_reserve,
+        cost=_cost,
+        files_folder=files_folder,
+    )
+
+
+def _reserve(settings: Mapping[str, Any], size: int) -> int | None:
+    """The worst case of a call of ``size`` bytes, in micro-dollars."""
+    from orchestrator.providers.prices import worst_case
+
+    price = _price(settings)
+    if price is None:
+        return 0 if _free(settings) else None
+    return worst_case(size, int(settings.get("max_tokens", 4096)), price)
+
+
+def _cost(settings: Mapping[str, Any], usage: Usage) -> int | None:
+    from orchestrator.providers.prices import cost
+
+    price = _price(settings)
+    if price is None:
+        return 0 if _free(settings) else None
+    return cost(price, usage)
+
+
+def _price(settings: Mapping[str, Any]) -> Any:
+    from orchestrator.providers.prices import price_of
+
+    own = settings.get("price")
+    if own is None and _free(settings):
+        return None
+    return price_of(str(settings.get("model", "")), own, params=settings.get("params"))
+
+
+def _free(settings: Mapping[str, Any]) -> bool:
+    """A scripted model calls no API: it costs what its own ``price`` says, else nothing."""
+    return settings.get("provider") == "scripted" and settings.get("price") is None
+
+
+def files_folder(named: Named) -> Path:
+    """Where copies of stored files go: beside an SQLite store, else in the user's state directory."""
+    from orchestrator.platform import user_state_dir
+    from orchestrator.stores.urls import SqliteUrl, parse_url
+
+    place = None if "${{" in named.url else parse_url(named.url, base=named.folder)
+    if not isinstance(place, SqliteUrl):
+        return user_state_dir() / "files"
+    path = place.path.absolute()
+    return path.parent / "files" if path.parent.name == ".orch" else path.with_name(f"{path.name}.files")
+
+
+def keep_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the copies of file inputs."""
+    for name, body in files.items():
+        keep_copy(folder, name, body)
+
+
+def changed_sources(graph: Graph) -> list[str]:
+    """The files of the graph whose bytes are not what they were; one that is gone counts."""
+    from pathlib import Path
+
+    from orchestrator.jsonish import digest
+
+    changed: list[str] = []
+    for name, known in graph.sources.items():
+        try:
+            same = digest(Path(name).read_bytes()) == known
+        except OSError:
+            same = False
+        if not same:
+            changed.append(name)
+    return changed

@@ -1,0 +1,212 @@
+"""Driving a run in front of a person or a program: screen, events, signals, end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+import anyio
+
+from orchestrator.cli.render.end import EXITS, say_end
+from orchestrator.cli.render.records import record_object
+from orchestrator.cli.render.text import json_text, plain
+from orchestrator.cli.render.watch import watcher
+from orchestrator.errors import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+    from orchestrator.app.config import Config
+    from orchestrator.cli.render.watch import Watcher
+    from orchestrator.cli.session import Session
+    from orchestrator.engine.effects import Services
+    from orchestrator.engine.host import Event, Host, RunEnd
+    from orchestrator.journal.records import Record
+    from orchestrator.journal.store import RunRow, Store
+    from orchestrator.tools.redact import RedactedStream, Redactor
+
+_EXIT_OF = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM}
+
+
+class Show:
+    """Where events go: the screen, and a stream of JSON lines if one was asked for. Streamed text loses its secrets."""
+
+    def __init__(self, session: Session, *, name: str, redactor: Redactor, events: TextIO | None) -> None:
+        self.watcher: Watcher = watcher(session.screen, name)
+        self._redactor = redactor
+        self._events = events
+        self._streams: dict[str, RedactedStream] = {}
+        self._begun = False
+
+    def listen(self, event: Event) -> None:
+        """Take an event of the engine."""
+        record = event.record
+        if record is not None:
+            self._flush(event)
+            self.watcher.listen(event)
+            self._write(event.run_id, record_object(record))
+            return
+        stream = self._streams.get(event.path)
+        if stream is None:
+            stream = self._streams[event.path] = self._redactor.stream()
+        self._text(event, stream.feed(event.text))
+
+    async def catch_up(self, store: Store, row: RunRow) -> None:
+        """Let the screen know what happened before, so that its tree is whole; nothing of it is an event again."""
+        if self.watcher.whole:
+            for record in await store.load(row.run_id, verify=False):
+                self.watcher.listen(_event(row.run_id, record))
+
+    async def records(self, store: Store, run_id: str, head: int) -> int:
+        """Show the records after ``head``; the new head."""
+        for record in await store.load(run_id, from_seq=head + 1, verify=False):
+            self.listen(_event(run_id, record))
+            head = record.seq
+        return head
+
+    def said(self, text: str) -> None:
+        """A line that a step printed."""
+        self.watcher.said(plain(self._redactor.text(text)))
+
+    def end(self, end: RunEnd) -> None:
+        """The last line of the events."""
+        last = {"kind": "end", "status": end.status, "reason": end.reason, "outputs": end.outputs, "error": end.error}
+        self._write(end.run_id, last | {"waits": end.waits})
+
+    def _flush(self, event: Event) -> None:
+        stream = self._streams.pop(event.path, None)
+        if stream is not None:
+            self._text(event, stream.close())
+
+    def _text(self, event: Event, text: str) -> None:
+        if text:
+            from dataclasses import replace
+
+            self.watcher.listen(replace(event, kind="text", record=None, text=text))
+            self._write(event.run_id, {"kind": "text", "path": event.path, "text": text})
+
+    def _write(self, run_id: str, line: dict[str, Any]) -> None:
+        if self._events is None:
+            return
+        if not self._begun:
+            self._begun = True
+            self._events.write(json_text({"format": "orch.events/1", "run": run_id}) + "\n")
+        self._events.write(json_text(line) + "\n")
+        self._events.flush()
+
+
+def _event(run_id: str, record: Record) -> Event:
+    from orchestrator.engine.host import Event
+
+    return Event(run_id=run_id, kind="record", path=record.path, record=record)
+
+
+class _Printed:
+    """Standard output while steps run: what they print goes to people, line by line. Data of ours alone goes out."""
+
+    encoding = "utf-8"
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._held = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._held = (self._held + text).split("\n")
+        for line in lines:
+            self._say(line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Lines go out when they are whole."""
+
+    def isatty(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        if self._held:
+            self._say(self._held)
+            self._held = ""
+
+
+async def drive(
+    act: Callable[[Host], Awaitable[RunEnd]], *, store: Store, services: Services, config: Config, show: Show
+) -> tuple[RunEnd, int | None]:
+    """What ``act`` gives on a host of its own, and the exit code of the signal that stopped it, if one did.
+
+    The first SIGINT or SIGTERM gives running effects their grace, the second ends them at once.
+    """
+    from orchestrator.clock import SystemClock
+    from orchestrator.engine.host import Host, Settings
+
+    settings = Settings() if config.lease is None else Settings(lease=config.lease)
+    caught: list[int] = []
+    host = Host(store=store, services=services, clock=SystemClock(), settings=settings, listen=show.listen)
+    ends: list[RunEnd] = []
+    with _printing_to(show):
+        async with host, anyio.create_task_group() as tasks:
+            tasks.start_soon(_signals, host, caught)
+            tasks.start_soon(show.watcher.pump)
+            ends.append(await act(host))
+            tasks.cancel_scope.cancel()
+    show.watcher.close()
+    show.end(ends[0])
+    return ends[0], caught[0] if caught and ends[0].status == "stopped" else None
+
+
+async def _signals(host: Host, caught: list[int]) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        async for number in received:
+            host.stop(now=bool(caught))
+            caught.append(_EXIT_OF[number])
+
+
+@contextmanager
+def _printing_to(show: Show) -> Generator[None]:
+    from contextlib import redirect_stdout
+
+    printed = _Printed(show.said)
+    with redirect_stdout(printed):  # pyright: ignore[reportArgumentType]  what print() needs of a file, and no more
+        try:
+            yield
+        finally:
+            printed.close()
+
+
+def finish(session: Session, end: RunEnd, stopped_by: int | None, *, streamed: bool = False) -> int:
+    """Print what a run gave, and say how it ended. ``streamed``: standard output had it with the events."""
+    screen = session.screen
+    if not streamed:
+        if end.status == "done":
+            screen.data(end.outputs if end.outputs is not None else {})
+        elif session.flags.machine:
+            screen.data(_other_end(end))
+    say_end(screen, end)
+    return stopped_by if stopped_by is not None else int(EXITS.get(end.status, Exit.FAILED))
+
+
+def _other_end(end: RunEnd) -> dict[str, Any]:
+    """A run that is not done, for programs: its error, or where it stands."""
+    if end.error is not None:
+        return {"error": {name: end.error.get(name) for name in ("code", "message", "detail", "step")}}
+    if end.status in ("failed", "cancelled", "limited"):
+        message = f"the run was {end.status}" + (f": {end.reason}" if end.reason else "")
+        return {"error": {"code": end.status, "message": message, "detail": None, "step": None}}
+    return {"status": end.status, "reason": end.reason, "run": end.run_id, "waits": end.waits}
+
+
+def open_events(target: str | None) -> TextIO | None:
+    """Where ``--events`` goes. Raises ``BadFlag``."""
+    from pathlib import Path
+
+    from orchestrator.cli.flags import BadFlag
+
+    if target is None:
+        return None
+    if target == "-":
+        return sys.stdout
+    try:
+        return Path(target).open("w", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BadFlag("--events", target, problem=getattr(error, "strerror", None) or str(error)) from None

@@ -1,0 +1,139 @@
+"""The live tree of a run on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.cli.render.steps import Branch, branch_line, grow, outline
+from orchestrator.cli.render.text import one_line, plain
+from orchestrator.cli.render.values import count, elapsed, money
+from orchestrator.clock import SystemClock
+from orchestrator.journal.state import RunState
+
+if TYPE_CHECKING:
+    from orchestrator.cli.screen import Screen
+
+_PERIOD = 0.1
+"""Seconds between two drawings."""
+
+_SPOKEN = 2_000
+_SPOKEN_LINES = 4
+_ACTIVE = frozenset({"running", "retrying", "waiting"})
+
+
+class LiveTree:
+    """Draws what its fold of the events holds: never more lines than the terminal has."""
+
+    whole = True
+
+    def __init__(self, screen: Screen, name: str) -> None:
+        self._screen = screen
+        self._name = name
+        self._clock = SystemClock()
+        self._state = RunState()
+        self._spoken: dict[str, str] = {}
+        self._focus = ""
+        self._changed = True
+        self._console = Console(
+            file=sys.stderr,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            color_system="auto" if screen.colored() else None,
+        )
+        self._live = Live(
+            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False,
+            vertical_overflow="crop",
+        )  # fmt: skip
+
+    def listen(self, event: Any) -> None:
+        """Fold a record, or keep the end of what an agent is saying."""
+        self._changed = True
+        if event.record is not None:
+            record = event.record
+            self._state.apply(record, seq=record.seq, at=record.at, epoch=record.epoch)
+            if record.kind in ("done", "failed", "cancelled"):
+                self._spoken.pop(record.path, None)
+        elif event.text:
+            self._focus = event.path
+            self._spoken[event.path] = (self._spoken.get(event.path, "") + event.text)[-_SPOKEN:]
+
+    def said(self, line: str) -> None:
+        """Print it above the tree."""
+        self._console.print(Text(line))
+
+    async def pump(self) -> None:
+        """Draw until cancelled."""
+        self._live.start()
+        try:
+            while True:
+                self._live.update(self._drawing(), refresh=True)
+                await anyio.sleep(_PERIOD)
+        finally:
+            self._live.stop()
+
+    def close(self) -> None:
+        """Leave the steps as they ended."""
+        for line in outline(self._screen, grow(self._state), self._clock.now(), depth=2, stream=sys.stderr):
+            self._screen.say(line)
+
+    def _drawing(self) -> Text:
+        now = self._clock.now()
+        spoken = self._speech()
+        room = max(self._console.size.height - len(spoken) - 2, 3)
+        lines = self._tree(now, room)
+        text = Text("\n", no_wrap=True, overflow="ellipsis").join(
+            Text.from_ansi(line, no_wrap=True, overflow="ellipsis") for line in [*lines, *spoken, self._total(now)]
+        )
+        text.no_wrap = True
+        return text
+
+    def _tree(self, now: int, room: int) -> list[str]:
+        """All steps if there is room; else those that are busy, with counts of the others."""
+        branches = grow(self._state)
+        lines = list(outline(self._screen, branches, now, depth=3, stream=sys.stderr))
+        if len(lines) <= room:
+            return lines
+        busy: list[str] = []
+        for branch in branches:
+            busy.append(self._summary(branch, now))
+            busy += [
+                f"  {branch_line(self._screen, each, now, stream=sys.stderr)}"
+                for each in branch.inner
+                if each.step is not None and each.step.status in _ACTIVE
+            ]
+        if len(busy) <= room:
+            return busy
+        return [f"… {len(busy) - room + 1} more", *busy[len(busy) - room + 1 :]]
+
+    def _summary(self, branch: Branch, now: int) -> str:
+        line = branch_line(self._screen, branch, now, stream=sys.stderr)
+        if not branch.inner:
+            return line
+        ended = sum(each.step is not None and each.step.ended for each in branch.inner)
+        return f"{line}  {ended}/{len(branch.inner)}"
+
+    def _speech(self) -> list[str]:
+        """The last lines of the agent that spoke last."""
+        text = plain(self._spoken.get(self._focus, "")).strip()
+        if not text:
+            return []
+        width = max(self._console.size.width - 4, 20)
+        lines = [one_line(line, width) for line in text.splitlines()[-_SPOKEN_LINES:]]
+        return [
+            self._screen.style(f"  {one_line(self._focus, 60)} says", "dim"),
+            *(f"  │ {line}" for line in lines),
+        ]
+
+    def _total(self, now: int) -> str:
+        state = self._state
+        took = elapsed(now - state.started_at) if state.started_at else ""
+        spend = None if state.unpriced else state.spend
+        text = f"{one_line(self._name, 40)}  {took}  {count(state.tokens)} tokens  {money(spend)}"
+        return self._screen.style(text, "bold")
