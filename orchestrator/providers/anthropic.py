@@ -163,8 +163,17 @@ def _import_sdk() -> None:
 def _connect(url: str, key: str | None) -> anthropic.AsyncAnthropic:
     """A client that takes nothing from profiles, and no proxy to this machine itself. "" as the key: send none."""
     import anthropic
+    import httpx2
 
-    http = anthropic.DefaultAsyncHttpxClient(trust_env=not _loopback(url), follow_redirects=False)
+    own: dict[str, Any] = {}
+    if _loopback(url):
+        # The SDK reads the proxies of the environment whenever it makes the transport, whatever trust_env says.
+        # Without TLS there is no certificate to check, and loading the known authorities takes 30 ms.
+        own["transport"] = httpx2.AsyncHTTPTransport(trust_env=False, verify=url.startswith("https:"))
+    try:
+        http = anthropic.DefaultAsyncHttpxClient(trust_env=not own, follow_redirects=False, **own)
+    except (ValueError, ImportError) as error:
+        raise unsendable(f"the proxy of the environment cannot be used: {_name(error)}") from None
     return anthropic.AsyncAnthropic(
         api_key=key or "", base_url=url, max_retries=0, open_telemetry=False, http_client=http
     )

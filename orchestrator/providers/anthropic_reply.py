@@ -36,15 +36,12 @@ _DELTAS = {
     "input_json_delta": ("tool_use", "partial_json"),
 }
 _TYPED = {
-    "authentication_error": ("auth", 401),
-    "permission_error": ("auth", 403),
-    "invalid_request_error": ("bad_request", 400),
-    "not_found_error": ("bad_request", 404),
-    "request_too_large": ("bad_request", 413),
-    "rate_limit_error": ("rate_limit", 429),
-    "timeout_error": ("unavailable", 504),
-    "overloaded_error": ("unavailable", 529),
-    "api_error": ("unavailable", 500),
+    "authentication_error": "auth",
+    "permission_error": "auth",
+    "invalid_request_error": "bad_request",
+    "not_found_error": "bad_request",
+    "request_too_large": "bad_request",
+    "rate_limit_error": "rate_limit",
 }
 _TOO_LONG = re.compile(r"prompt is too long|context (window|limit|length)|exceeds? the maximum.*tokens", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -60,7 +57,7 @@ class EventDecoder:
         self._after_return = False
 
     def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
-        """Events that ``chunk`` completes. Raises ModelError (``invalid_reply``) for what is no event of this format."""
+        """Events that ``chunk`` completes. Raises ModelError (``invalid_reply``) for what is no event of it."""
         self._total += len(chunk)
         if self._total > MAX_REPLY:
             raise invalid(f"the reply is longer than {MAX_REPLY} bytes")
@@ -314,17 +311,20 @@ def from_status(status: int, body: Any, headers: Mapping[str, str]) -> ModelErro
 
 
 def from_error_event(event: dict[str, Any]) -> ModelError:
-    """The error that came as an event of a stream that began well. What the call used until then is not known."""
+    """The error that came as an event of a stream that began well.
+
+    It has no HTTP status: that was 200. What the call used until then, and whether that is billed, is not known.
+    """
     said = _said(event)
     kind = said.get("type")
-    code, status = _TYPED.get(kind, ("unavailable", 500)) if isinstance(kind, str) else ("unavailable", 500)
+    code = _TYPED.get(kind, "unavailable") if isinstance(kind, str) else "unavailable"
     message = said.get("message")
     text = message if isinstance(message, str) and message else "the API broke the stream off"
     if code == "bad_request" and _TOO_LONG.search(text):
         code = "context"
     request_id = event.get("request_id")
     detail = _detail(said, request_id if isinstance(request_id, str) else None)
-    return ModelError(code, f"{text} ({kind})", status=status, detail=detail)
+    return ModelError(code, f"{text} ({kind})", detail=detail)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -84,7 +84,7 @@ def price_of(
 
 
 def _own_price(given: Mapping[str, Any]) -> Price:
-    """A file's own price. A cache read that it leaves out costs as input, a cache write as much more as in the table."""
+    """A file's own price. A cache read that it leaves out costs as input, a write by the table's factor."""
     own = {key: _micros(Decimal(str(value))) for key, value in given.items() if value is not None}
     base, write = own["input"], own.get("cache_write")
     return Price(

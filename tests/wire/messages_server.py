@@ -26,8 +26,8 @@ left; where there is none, HTTP 400. A reply:
 and one of
 
 ``content``  blocks of a good message, with ``stop_reason`` (``tool_use`` if a block is one, else ``end_turn``),
-             ``stop_sequence``, ``stop_details``, ``usage``, ``model``, ``id``, and ``chunk`` (characters in a delta: 8).
-             A ``tool_use`` block may have ``partial`` (text) instead of ``input``. A block of another type is sent whole
+             ``stop_sequence``, ``stop_details``, ``usage``, ``model``, ``id``, ``chunk`` (characters in a delta: 8).
+             A ``tool_use`` block may have ``partial`` (text) instead of ``input``. Unknown blocks are sent whole
 ``events``   ``[[name, data], …]``, sent as they are (data that is text: byte for byte)
 ``error``    ``{type, message}``, with ``status``
 ``json``     a value, as application/json
@@ -79,11 +79,16 @@ class MessagesServer:
         self.calls: list[dict[str, Any]] = []
         self.ended = threading.Event()
         self._server = _Server(("127.0.0.1", port), self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.005})
 
     @property
     def port(self) -> int:
         return self._server.server_address[1]
+
+    @property
+    def connections(self) -> int:
+        """How many connections were made to it."""
+        return self._server.made
 
     @property
     def url(self) -> str:
@@ -208,7 +213,12 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], owner: MessagesServer) -> None:
         self.owner = owner
         self.open: set[socket.socket] = set()
+        self.made = 0
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.made += 1
+        super().process_request(request, client_address)
 
     def cut_all(self) -> None:
         """Cut the connections that clients keep for later, so that their threads end."""
