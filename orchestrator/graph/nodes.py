@@ -299,9 +299,7 @@ class _Codec:
         if "d" in found:
             return {key: self.decode(item) for key, item in found["d"].items()}
         cls = self.classes[found["is"]]
-        return cls(
-            **{key: (item if key in PLAIN else self.decode(item)) for key, item in found.items() if key != "is"}
-        )
+        return cls(**{key: (item if key in PLAIN else self.decode(item)) for key, item in found.items() if key != "is"})
 
 
 # These fields hold JSON of the user's own, in which no key is ours.

@@ -38,14 +38,41 @@ SHAPE: Final = {
     "E190": "not available yet",
 }
 
-REFERENCES: Final[dict[str, str]] = {}
+REFERENCES: Final = {
+    "E220": "this is not a type",
+    "E230": "unknown step",
+    "E231": "unknown input",
+    "E232": "unknown agent",
+    "E233": "unknown tool",
+    "E234": "unknown model",
+    "E235": "a name that is not in scope",
+    "E236": "a step that cannot be seen from here",
+    "E237": "a name that hides another one",
+    "E238": "unknown secret",
+    "E239": "a secret where it could leak",
+    "E240": "one expression is wanted, not text",
+    "E241": "a value that does not fit its type",
+    "E242": "an argument is missing",
+    "E243": "unknown argument",
+    "E244": "a switch without a case for every value",
+    "E245": "a case that never matches",
+    "E246": "a python function that is not there, or takes other arguments",
+}
 
 EXPRESSIONS: Final[dict[str, str]] = {}
 
-TOPOLOGY: Final[dict[str, str]] = {}
+TOPOLOGY: Final = {
+    "E401": "steps that wait for each other",
+    "E402": "types in a cycle",
+    "E403": "a `write` that would be tried again",
+    "E404": "the same thing twice",
+    "E405": "a model swap without its model",
+}
 
 WARNINGS: Final[dict[str, str]] = {
     "W501": "a comment cuts this text",
+    "W502": "defined and never used",
+    "W503": "this never runs",
 }
 
 CODES: Final[dict[str, str]] = {**SHAPE, **REFERENCES, **EXPRESSIONS, **TOPOLOGY, **WARNINGS}

@@ -1,0 +1,144 @@
+"""Models and agents of the file -> ``ModelDef`` and ``AgentDef``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from orchestrator.compiler.drafts import AgentDraft
+from orchestrator.expr.values import Const
+from orchestrator.graph.nodes import AgentDef, ModelDef
+from orchestrator.spec.types import ANY, INTEGER, STRING, ListType, to_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.compiler.fields import Place
+    from orchestrator.compiler.report import Path
+    from orchestrator.compiler.resolve import Resolved
+    from orchestrator.compiler.tools import Toolbox
+    from orchestrator.expr.check import Entry
+    from orchestrator.expr.values import Value
+    from orchestrator.graph.nodes import ToolDef
+    from orchestrator.spec.agents import AgentEntry, ModelEntry, ScriptedReply
+
+SCRIPTED: Final[Mapping[str, Entry]] = {
+    "agent": STRING,
+    "turn": INTEGER,
+    "prompt": STRING,
+    "last": STRING,
+    "results": ListType(ANY),
+}
+_SECRET: Final = ("api_key", "headers")
+
+
+@dataclass(slots=True)
+class Cast:
+    """The agents of one file and their models, each named one lowered once. ``place`` sees what they see."""
+
+    resolved: Resolved
+    tools: Toolbox
+    place: Place
+    models: dict[str, ModelDef] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    named: dict[str, AgentDraft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+
+    def use(self, agent: str | AgentEntry, at: Path, place: Place, name: str) -> AgentDraft | None:
+        """The agent of a step: named, or defined in place, where it goes by the step's name."""
+        if not isinstance(agent, str):
+            return self.lower(agent, place, name, at)
+        entry = self.resolved.find("agents", agent, at)
+        if entry is None:
+            return None
+        if agent not in self.named:
+            self.named[agent] = self.lower(entry, self.place, agent, ("agents", agent))
+        return self.named[agent]
+
+    def lower(self, agent: AgentEntry, place: Place, name: str, at: Path) -> AgentDraft:
+        """One definition."""
+        output = self.resolved.maybe_type(agent.output, (*at, "output"))
+        tools, operations = self._tools(agent.tools or [], (*at, "tools"))
+        definition = AgentDef(
+            name=name,
+            model=self._model(agent.model, at),
+            instructions=None
+            if agent.instructions is None
+            else place.prompt(agent.instructions, (*at, "instructions")),
+            description=agent.description or "",
+            tools=tools,
+            operations=operations,
+            output=None if output is None else to_schema(output),
+            parallel_tools=agent.parallel_tools is not False,
+        )
+        if agent.turns is not None:
+            definition = replace(definition, turns=place.limit(agent.turns, (*at, "turns"), want=INTEGER))
+        return AgentDraft(definition=definition, output=output)
+
+    def _tools(self, names: list[str], at: Path) -> tuple[tuple[ToolDef, ...], dict[str, tuple[str, ...]]]:
+        """The tools of a list, and of those with operations the ones that are given."""
+        tools: dict[str, ToolDef] = {}
+        operations: dict[str, tuple[str, ...]] = {}
+        for index, text in enumerate(names):
+            found = self.tools.refer(text, (*at, index))
+            if found is None:
+                continue
+            definition, operation = found[0].definition, found[1]
+            given = (operation,) if operation else tuple(definition.operations)
+            before = operations.get(definition.name, ())
+            if definition.name in tools and (not given or set(given) & set(before)):
+                self.resolved.report.error("E404", f"the tool `{text}` stands twice", (*at, index))
+            tools[definition.name] = definition
+            if given:
+                operations[definition.name] = tuple(dict.fromkeys((*before, *given)))
+        return tuple(tools.values()), operations
+
+    def _model(self, name: str | None, at: Path) -> ModelDef:
+        if name is None and "default" not in self.resolved.models:
+            hint = "add `models: {default: {provider: …, model: …}}`, or name one with `model`"
+            self.resolved.report.error("E234", "there is no model `default`", at, key=True, hint=hint)
+            return ModelDef(name="default", settings={})
+        found = self.resolved.find("models", name or "default", (*at, "model"))
+        if found is None:
+            return ModelDef(name="", settings={})
+        own, entry = cast("tuple[str, ModelEntry]", found)
+        self.resolved.used.add(("models", own))
+        if own not in self.models:
+            self.models[own] = self._entry(own, entry)
+        return self.models[own]
+
+    def _entry(self, name: str, entry: ModelEntry) -> ModelDef:
+        at: Path = ("models", name)
+        place = self.place
+        secret = place.seeing({"secrets": self.resolved.secret_types})
+        data = cast("dict[str, Any]", entry.model_dump(mode="json", by_alias=True, exclude_unset=True))
+        settings: dict[str, Value] = {}
+        for key, item in data.items():
+            match key:
+                case "replies":
+                    settings[key] = Const(item)
+                case "base_url" | "params":
+                    settings[key] = place.value(item, (*at, key))
+                case _ if key in _SECRET:
+                    settings[key] = secret.value(item, (*at, key))
+                case _:
+                    settings[key] = Const(item)
+        for reply in entry.replies or ():
+            self._reply(reply, place.within(place.scope.only("inputs").bind(SCRIPTED)))
+        return ModelDef(name=name, settings=settings)
+
+    def _reply(self, reply: ScriptedReply, place: Place) -> None:
+        """Note the fields of a rule for the checks; the provider compiles them when it answers."""
+        at = reply.at
+        if reply.when is not None:
+            place.bare(reply.when, (*at, "when"))
+        for name in ("text", "thinking", "stop", "error"):
+            if getattr(reply, name) is not None:
+                place.text(getattr(reply, name), (*at, name))
+        place.value(reply.output, (*at, "output"))
+        if reply.usage is not None:
+            for name in ("input", "output"):
+                place.value(getattr(reply.usage, name), (*at, "usage", name))
+        if isinstance(reply.delay, str):
+            place.text(reply.delay, (*at, "delay"))
+        for index, call in enumerate(reply.calls or ()):
+            place.text(call.tool, (*at, "calls", index, "tool"))
+            place.value(call.with_, (*at, "calls", index, "with"))

@@ -1,0 +1,316 @@
+"""Tools of the file -> ``ToolDef``: what performers are given, and what callers may send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from orchestrator.agents.builtin import FILE_OPERATIONS
+from orchestrator.compiler.drafts import Call, ToolDraft
+from orchestrator.expr.values import Const
+from orchestrator.graph.nodes import OnDoubt, ToolDef
+from orchestrator.spec import tools as written
+from orchestrator.spec.types import (
+    ANY,
+    INTEGER,
+    NO_DEFAULT,
+    OPEN_OBJECT,
+    STRING,
+    ListType,
+    ObjectType,
+    Type,
+    facets_of,
+    from_schema,
+    may_be_null,
+    to_schema,
+    without_null,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.compiler.fields import Place
+    from orchestrator.compiler.report import Path
+    from orchestrator.compiler.resolve import Resolved
+    from orchestrator.expr.values import Value
+    from orchestrator.graph.nodes import Effect
+    from orchestrator.spec.tools import HttpBody, ToolBase, ToolUse
+
+SHELL_OUTPUT: Final = ObjectType({"exit": INTEGER, "stdout": STRING, "stderr": STRING})
+HTTP_OUTPUT: Final = ObjectType({"status": INTEGER, "headers": OPEN_OBJECT, "body": ANY})
+OPERATION_OUTPUTS: Final[Mapping[str, Type]] = {
+    "read": STRING,
+    "list": ListType(ObjectType({"name": STRING, "type": STRING, "size": INTEGER})),
+    "glob": ListType(STRING),
+    "grep": ListType(ObjectType({"path": STRING, "line": INTEGER, "text": STRING})),
+    "write": ObjectType({"path": STRING, "bytes": INTEGER}),
+    "edit": ObjectType({"path": STRING, "line": INTEGER}),
+}
+READING: Final = ("read", "list", "glob", "grep")
+ANYTHING: Final = ObjectType({}, closed=False)
+NOTHING: Final = ObjectType({})
+_BY_METHOD: Final[Mapping[str, Effect]] = {"GET": "read", "HEAD": "read", "PUT": "idempotent", "DELETE": "idempotent"}
+
+
+@dataclass(slots=True)
+class Toolbox:
+    """The tools of one file, each named one lowered once, where it is first referred to."""
+
+    resolved: Resolved
+    place: Place
+    calls: list[Call] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    named: dict[str, ToolDraft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    opened: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
+
+    def refer(self, text: str, at: Path) -> tuple[ToolDraft, str | None] | None:
+        """The tool of a reference, ``name`` or ``name.operation``; None where there is none, which is said."""
+        name, _, operation = text.partition(".")
+        tool = self.resolved.find("tools", name, at)
+        if tool is None:
+            return None
+        draft = self.named.get(name)
+        if draft is None:
+            if name in self.opened:
+                self.resolved.report.error("E401", f"the tool `{name}` is reconciled by itself", at)
+                return None
+            self.opened.add(name)
+            draft = self.named[name] = self.lower(tool, self.place, name)
+        if not operation:
+            return draft, None
+        if operation not in draft.definition.operations:
+            known = list(draft.definition.operations)
+            self.resolved.report.unknown("E233", f"operation of `{name}`", operation, known, at)
+            return None
+        return draft, operation
+
+    def use(self, text: str | ToolBase, at: Path, place: Place, kind: str) -> tuple[ToolDraft, str | None] | None:
+        """The tool of a step: named, or defined in place."""
+        if not isinstance(text, str):
+            return self.lower(text, place, kind), None
+        found = self.refer(text, at)
+        if found is not None and found[1] is None and found[0].definition.kind == "files":
+            known = ", ".join(f"`{text}.{one}`" for one in found[0].definition.operations)
+            self.resolved.report.error("E233", f"`{text}` has several operations", at, hint=f"write one of {known}")
+            return None
+        return found
+
+    def lower(self, tool: ToolBase, place: Place, name: str) -> ToolDraft:
+        """One definition. ``place`` is where it stands; a named tool sees no step."""
+        given, output = self._signature(tool)
+        fixed = set(tool.with_ or {})
+        seen = ANY if given is None else given
+        inner = place.seeing({"args": seen})
+        config = self._config(tool, inner)
+        visible = given
+        if given is not None and fixed:
+            left = {key: item for key, item in given.fields.items() if key not in fixed}
+            visible = replace(given, fields=left)
+        operations = self._operations(tool)
+        definition = ToolDef(
+            name=name,
+            kind=_kind(tool),
+            effect=tool.effect or _effect(tool),
+            description=tool.description or "",
+            input=None if visible is None else to_schema(visible),
+            output=None if tool.output is None or output is None else to_schema(output),
+            fixed=self._fixed(tool, inner, given),
+            config=config,
+            on_doubt=self.on_doubt(tool.on_doubt, (*tool.at, "on_doubt"), inner),
+            timeout=None if tool.timeout is None else place.limit(tool.timeout, (*tool.at, "timeout")),
+            max_output=tool.max_output or 65536,
+            dir=None if tool.dir is None else inner.text(tool.dir, (*tool.at, "dir")),
+            operations=operations,
+        )
+        return ToolDraft(definition=definition, at=tool.at, input=visible, output=output)
+
+    def _signature(self, tool: ToolBase) -> tuple[ObjectType | None, Type | None]:
+        """What may be given and what comes back, as the definition or the function says."""
+        given = None if tool.input is None else self.arguments(tool.input, (*tool.at, "input"))
+        output = self.resolved.maybe_type(tool.output, (*tool.at, "output"))
+        match tool:
+            case written.PythonTool():
+                known, returns = self.function(tool.python, (*tool.at, "python"), given)
+                return given or known, output or returns
+            case written.ShellTool():
+                return given, output or SHELL_OUTPUT
+            case written.HttpTool():
+                return given, output or HTTP_OUTPUT
+            case _:
+                return given, output
+
+    def arguments(self, data: Mapping[str, Any], at: Path) -> ObjectType:
+        """The object of named arguments; one that may be null, or has a default, may be left out."""
+        fields: dict[str, Type] = {}
+        optional: set[str] = set()
+        for key, item in data.items():
+            name = key.removesuffix("?")
+            found = self.resolved.type_at(item, (*at, key))
+            if name != key or may_be_null(found) or facets_of(found).default is not NO_DEFAULT:
+                optional.add(name)
+            fields[name] = without_null(found) if name in optional else found
+        return ObjectType(fields, frozenset(optional))
+
+    def _fixed(self, tool: ToolBase, place: Place, given: ObjectType | None) -> Value | None:
+        if tool.with_ is None:
+            return None
+        at = (*tool.at, "with")
+        value = place.value(tool.with_, at)
+        if given is not None:
+            wanted = replace(given, optional=frozenset(given.fields))
+            self.calls.append(Call(tool=_kind(tool), at=at, input=wanted, args=place.sites[-1]))
+        return value
+
+    def on_doubt(self, said: Any, at: Path, place: Place) -> OnDoubt:
+        """What a resume does in doubt; a tool that can tell sees the arguments of the call."""
+        if said is None:
+            return OnDoubt()
+        if isinstance(said, str):
+            return OnDoubt(mode=cast("Any", said))
+        use: ToolUse = said.reconcile
+        found = self.use(use.tool, (*use.at, "tool"), place, "reconcile")
+        if found is None:
+            return OnDoubt(mode="reconcile")
+        args = None if use.with_ is None else place.value(use.with_, (*use.at, "with"))
+        if args is not None:
+            self.calls.append(self.call(found, at, place.sites[-1]))
+        return OnDoubt(mode="reconcile", tool=found[0].definition, args=args)
+
+    def call(self, found: tuple[ToolDraft, str | None], at: Path, args: Any) -> Call:
+        """A use of a tool with some arguments, for the checks."""
+        draft, operation = found
+        name = draft.definition.name
+        if operation is not None:
+            schema = from_schema(FILE_OPERATIONS[operation].input)
+            return Call(tool=f"{name}.{operation}", at=at, input=cast("ObjectType", schema), args=args)
+        return Call(tool=name, at=at, input=ANYTHING if draft.input is None else draft.input, args=args)
+
+    def function(self, ref: str, at: Path, given: ObjectType | None) -> tuple[ObjectType | None, Type | None]:
+        """The parameters and the result of a python function, as far as its source tells."""
+        report, inspect = self.resolved.report, self.resolved.inspect
+        if inspect is None:
+            return None, None
+        found = inspect(ref, [str(report.loaded.folder_of(at))])
+        if not found["found"]:
+            report.error("E246", f"`{ref}` is not there: {found['problem']}", at, hint=_BESIDE)
+            return None, None
+        returns = None if found["returns"] is None else from_schema(found["returns"])
+        if found["params"] is None:
+            return None, returns
+        fields = {one["name"]: ANY if one["schema"] is None else from_schema(one["schema"]) for one in found["params"]}
+        optional = frozenset(one["name"] for one in found["params"] if not one["required"])
+        known = ObjectType(fields, optional, closed=not found["extra"])
+        if given is not None:
+            self._match(ref, at, given, known)
+        return known, returns
+
+    def _match(self, ref: str, at: Path, given: ObjectType, known: ObjectType) -> None:
+        """A declared input against the parameters of the function."""
+        report = self.resolved.report
+        for name in given.fields:
+            if known.closed and name not in known.fields:
+                report.unknown("E246", f"parameter of `{ref}`", name, known.fields, at)
+        for name in known.fields:
+            if name not in known.optional and name not in given.fields:
+                report.error("E246", f"`{ref}` needs `{name}`, which `input` does not have", at)
+
+    def _operations(self, tool: ToolBase) -> dict[str, Effect]:
+        if not isinstance(tool, written.FilesTool):
+            return {}
+        return {name: tool.effect or FILE_OPERATIONS[name].effect for name in tool.files.operations or READING}
+
+    def _config(self, tool: ToolBase, place: Place) -> dict[str, Value]:
+        match tool:
+            case written.PythonTool():
+                return python_config(tool.python, (*tool.at, "python"), self.resolved)
+            case written.ShellTool():
+                body = tool.shell
+                config: dict[str, Value] = {}
+                if body.argv is not None:
+                    config["argv"] = place.value(body.argv, (*body.at, "argv"))
+                if body.script is not None:
+                    config["script"] = Const(body.script)
+                shared = {"env": tool.env, "launcher": tool.launcher}
+                return {
+                    **config,
+                    **command(body, body.at, place),
+                    **command_around(shared, tool.at, place, self.resolved),
+                    **({} if body.rlimits is None else {"rlimits": Const(body.rlimits)}),
+                    "json": Const(tool.output is not None),
+                }
+            case written.HttpTool():
+                return self._http(tool.http, place) | {"output_json": Const(tool.output is not None)}
+            case written.FilesTool():
+                size: dict[str, Value] = {} if tool.files.max_size is None else {"max_size": Const(tool.files.max_size)}
+                return {"root": place.text(tool.files.root, (*tool.files.at, "root")), **size}
+            case _:
+                return {}
+
+    def _http(self, body: HttpBody, place: Place) -> dict[str, Value]:
+        at = body.at
+        secret = place.seeing({"secrets": self.resolved.secret_types})
+        config: dict[str, Value] = {"url": secret.text(body.url, (*at, "url"), encode="url")}
+        if body.method is not None:
+            config["method"] = Const(body.method)
+        for key, data in (("query", body.query), ("headers", body.headers)):
+            if data is not None:
+                config[key] = secret.value(data, (*at, key))
+        if body.auth is not None:
+            shown = {"basic": body.auth.basic} if body.auth.basic is not None else {"bearer": body.auth.bearer}
+            config["auth"] = secret.value(shown, (*at, "auth"))
+        for key, data in (("json", body.json_), ("body", body.body)):
+            if data is not None:
+                config[key] = place.value(data, (*at, key))
+        expect = body.expect if body.expect is None or isinstance(body.expect, list) else [body.expect]
+        for key, data in (("expect", expect), ("allow_private", body.allow_private), ("follow", body.follow)):
+            if data is not None:
+                config[key] = Const(data)
+        return config
+
+
+_BESIDE: Final = "a function is looked for in the environment, then in the folder of the file that names it"
+
+
+def python_config(ref: str, at: Path, resolved: Resolved) -> dict[str, Value]:
+    """The request of a python function."""
+    return {"ref": Const(ref), "search": Const([str(resolved.report.loaded.folder_of(at))])}
+
+
+def command(body: Any, at: Path, place: Place) -> dict[str, Value]:
+    """What ``run`` steps and ``shell`` tools have in common: ``args stdin shell expect``."""
+    config: dict[str, Value] = {}
+    for key, data in (("args", body.args), ("stdin", body.stdin)):
+        if data is not None:
+            config[key] = place.value(data, (*at, key))
+    for key, data in (("shell", body.shell), ("expect", body.expect)):
+        if data is not None:
+            config[key] = Const(data)
+    return config
+
+
+def command_around(given: Mapping[str, Any], at: Path, place: Place, resolved: Resolved) -> dict[str, Value]:
+    """``env``, in which secrets may stand, and ``launcher``."""
+    config: dict[str, Value] = {}
+    env, launcher = given["env"], given["launcher"]
+    if isinstance(env, list):
+        config["env_names"] = Const(cast("list[str]", env))
+    elif env is not None:
+        config["env"] = place.seeing({"secrets": resolved.secret_types}).value(env, (*at, "env"))
+    if launcher is not None:
+        config["launcher"] = place.value(launcher, (*at, "launcher"))
+    return config
+
+
+def _kind(tool: ToolBase) -> str:
+    return next(kind for kind in written.TOOL_KINDS if kind in tool.model_fields_set)
+
+
+def _effect(tool: ToolBase) -> Effect:
+    match tool:
+        case written.HttpTool():
+            body = tool.http
+            default = "GET" if body.json_ is None and body.body is None else "POST"
+            return _BY_METHOD.get(body.method or default, "write")
+        case written.FilesTool():
+            return "idempotent" if {"write", "edit"} & set(tool.files.operations or READING) else "read"
+        case _:
+            return "write"
