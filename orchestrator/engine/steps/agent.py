@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, assert_never, cast
 
 from orchestrator.agents.conversation import Conversation, ToolCall, preview
+from orchestrator.agents.messages import invalid_input
 from orchestrator.agents.turns import CallModel, CallTools, Finish, Stop, frame_hash, next_turn, offers_of
 from orchestrator.engine.activation import Intent, Phase
 from orchestrator.engine.steps.call import Effects
@@ -184,6 +185,8 @@ def call_node(owner: Node, call: ToolCall, offer: Offer | None) -> Node:
     """The node of a tool call: what a ``tool`` step would be, or a call that fails before it begins."""
     if offer is None:
         return _bad(owner, call, "unknown_tool", f"there is no tool {call.name!r}")
+    if (said := invalid_input(call.args)) is not None:
+        return _bad(owner, call, "invalid_input", f"the arguments are no JSON object: {said[:200]}")
     problems = check_value(offer.spec.schema, call.args)
     if problems:
         return _bad(
