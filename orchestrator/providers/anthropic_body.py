@@ -23,7 +23,7 @@ def build(request: ModelRequest) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": _model(settings),
         "max_tokens": settings.get("max_tokens", MAX_TOKENS),
-        "messages": _messages(request.messages, cache),
+        "messages": _marked(_sendable(request.messages), cache),
     }
     output_config, asked = _output_config(settings, request.output_schema)
     system = [text for text in (request.system, asked) if text]
@@ -73,7 +73,24 @@ def _cache_control(cache: Any) -> dict[str, str] | None:
             raise unsendable(f"`cache` is true, false, 5m or 1h, not {dumps(cache)}")
 
 
-def _messages(messages: list[Message], cache: dict[str, str] | None) -> list[Message]:
+def _sendable(messages: list[Message]) -> list[Message]:
+    """Messages without what the API gives and does not take back: blank text of a model, and a reply of nothing else."""
+    out: list[Message] = []
+    for message in messages:
+        if message["role"] == "assistant":
+            said: list[dict[str, Any]] = [block for block in message["content"] if not _blank(block)]
+            if said:
+                out.append(message if len(said) == len(message["content"]) else {**message, "content": said})
+        else:
+            out.append(message)
+    return out
+
+
+def _blank(block: dict[str, Any]) -> bool:
+    return block.get("type") == "text" and not str(block.get("text", "")).strip()
+
+
+def _marked(messages: list[Message], cache: dict[str, str] | None) -> list[Message]:
     """Messages with the last two of the user marked: the older mark is where the request before this one was cached."""
     if cache is None:
         return messages
@@ -82,8 +99,7 @@ def _messages(messages: list[Message], cache: dict[str, str] | None) -> list[Mes
     for index in marked:
         content: Any = messages[index]["content"]
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else cast("list[Any]", content)
-        # An empty text block cannot carry a mark.
-        if blocks[-1].get("type") == "text" and not blocks[-1].get("text"):
+        if _blank(blocks[-1]):  # it cannot carry a mark
             continue
         out[index] = {**messages[index], "content": [*blocks[:-1], {**blocks[-1], "cache_control": cache}]}
     return out

@@ -92,6 +92,19 @@ def test_no_mark_stands_on_an_empty_text_or_on_what_a_model_said() -> None:
     assert marks(body(said=[user("a"), assistant("b")])) == ["messages[0].content[0]"]
 
 
+def test_a_blank_text_of_a_model_is_not_sent_back() -> None:
+    thought = {"type": "thinking", "thinking": "", "signature": "s"}
+    said = [user("a"), {"role": "assistant", "content": [thought, *assistant(" \n")["content"]]}, user("b")]
+    nothing = [{"role": "assistant", "content": []}, user("c"), assistant(""), user("d")]
+    assert body(said=[*said, *nothing], cache=False)["messages"] == [
+        user("a"),
+        {"role": "assistant", "content": [thought]},
+        user("b"),
+        user("c"),
+        user("d"),
+    ]
+
+
 def test_text_as_content_can_be_marked_too() -> None:
     assert body(said=[{"role": "user", "content": "hi"}])["messages"] == [
         {"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": MARK}]}
