@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestrator.engine.activation import Intent
+from orchestrator.engine.activation import Intent, Phase
 from orchestrator.engine.steps.common import Base, Wrong
 from orchestrator.graph.nodes import CallConfig, Node
 from orchestrator.ids import idempotency_key
@@ -100,15 +100,29 @@ class Call(Effects):
                 decider.fail(act, "in_doubt", _IN_DOUBT)
             case "reconcile" if act.data is None:
                 act.data = _reconcile(decider, act, config.tool)
+            case "reconcile" if act.data.phase is not Phase.ENDED:
+                return
+            case "reconcile" if act.data.recorded is not None and act.data.recorded.status == "done":
+                self._told(decider, act, step, act.data.recorded.output)
             case _:
                 if step.status != "waiting":
                     decider.record_wait(act, step)
 
-    def child_ended(self, decider: Decider, act: Act, child: Act) -> None:
+    def _told(self, decider: Decider, act: Act, step: StepState, output: Any) -> None:
         """The reconciling tool has told: null, it did not happen; anything else is the result."""
-        del child
-        if act.stop is None:
-            decider.look_later(act)
+        act.data = None
+        if output is None:
+            self.permit(decider, act, step)
+        else:
+            decider.emit("done", act, {"attempt": step.attempt, "output": output, "by": "reconcile"})
+
+    def stop(self, decider: Decider, act: Act) -> None:
+        super().stop(decider, act)
+        if act.data is not None:
+            decider.stop(act.data, {})
+
+    def busy(self, act: Act) -> bool:
+        return act.data is not None and act.data.phase is not Phase.ENDED
 
 
 _IN_DOUBT = "the driver ended while the effect was under way; whether it happened is not known"

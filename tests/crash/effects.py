@@ -1,0 +1,43 @@
+"""The effects of the crash suite: each is told to the ledger, which is another process, before and after it happens."""
+
+from __future__ import annotations
+
+from orchestrator import ToolContext, ToolError
+from tests.crash.ledger import tell
+
+
+def _effect(context: ToolContext, effect: str) -> None:
+    tell("begin", path=context.path, key=context.idempotency_key, attempt=context.attempt, effect=effect)
+    tell("end", path=context.path, key=context.idempotency_key, attempt=context.attempt, effect=effect)
+
+
+def plus(value: int, context: ToolContext) -> int:
+    _effect(context, "plus")
+    return value + 1
+
+
+def look(q: str, context: ToolContext) -> str:
+    _effect(context, "look")
+    return f"seen {q}"
+
+
+def keep(q: str, context: ToolContext) -> str:
+    _effect(context, "keep")
+    return f"kept {q}"
+
+
+def once(value: int, context: ToolContext) -> int:
+    _effect(context, "once")
+    return value * 2
+
+
+def flaky(context: ToolContext) -> str:
+    _effect(context, "flaky")
+    if context.attempt < 3:
+        raise ToolError(f"attempt {context.attempt} does not work")
+    return "works"
+
+
+def fails(context: ToolContext) -> str:
+    _effect(context, "fails")
+    raise ToolError("this never works", code="broken")

@@ -1,0 +1,270 @@
+"""Runs that die: a child process drives the reference pipeline on a real store, and is killed with SIGKILL.
+
+The child is forked from a process that has everything imported and holds no thread, so that a crash costs milliseconds
+and is as real as any.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from orchestrator.app.services import build_services
+from orchestrator.clock import SystemClock
+from orchestrator.compiler import compile as compile_spec
+from orchestrator.engine.drive import RunDriver
+from orchestrator.engine.host import Host, RunEnd, Settings
+from orchestrator.journal import points
+from orchestrator.journal.errors import Fenced, Held
+from orchestrator.journal.store import InboxRow
+from orchestrator.providers import load_provider
+from orchestrator.spec.load import load
+from orchestrator.stores import open_store
+from orchestrator.tools.redact import Redactor
+from tests.crash.faults import FAULTS
+from tests.crash.ledger import Ledger, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.agents.messages import ModelRequest, Reply
+    from orchestrator.engine.effects import Services
+    from orchestrator.graph.nodes import Graph
+    from orchestrator.journal.records import Record, Row
+    from orchestrator.providers.protocol import ModelContext
+
+HERE = Path(__file__).parent
+ENDS = {"done": 0, "paused": 5, "failed": 1, "held": 8}
+
+
+@dataclass
+class Case:
+    """One run in the lab: where it lives, and what was seen of it before each of its crashes."""
+
+    run_id: str
+    url: str
+    folder: Path
+    graph: Graph
+    snapshots: list[list[Row]] = field(default_factory=list)
+    log: Path = Path()
+    acked: Path = Path()
+
+    @property
+    def passed(self) -> Counter[str]:
+        """How often each point was passed, over all processes of the run."""
+        return Counter(self.log.read_text().split()) if self.log.exists() else Counter()
+
+
+class ToldProvider:
+    """The scripted provider, each of its calls told to the ledger with what it costs."""
+
+    def __init__(self, services: Services) -> None:
+        self._inner = load_provider("scripted")
+        self._services = services
+
+    async def call(self, request: ModelRequest, context: ModelContext) -> Reply:
+        tell("begin", path="model", key="", attempt=0, effect="model")
+        reply = await self._inner.call(request, context)
+        cost = self._services.cost(request.settings, reply.usage) if reply.usage else 0
+        tell("end", path="model", key="", attempt=0, effect="model", cost=cost)
+        return reply
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class Lab:
+    """Makes cases and lets them live and die. One ledger serves all of them."""
+
+    def __init__(self, folder: Path, *, spec: Path = HERE / "reference.yaml", lease: float = 1.0) -> None:
+        self.folder = folder
+        self.lease = lease
+        self.ledger = Ledger(folder)
+        self.graph = compiled(spec)
+        self.count = 0
+
+    def case(self, *, url: str | None = None, graph: Graph | None = None) -> Case:
+        self.count += 1
+        run_id = f"run-{os.getpid()}-{self.count}"
+        home = self.folder / run_id
+        home.mkdir()
+        return Case(
+            run_id=run_id,
+            url=url or f"sqlite:///{home / 'runs.db'}",
+            folder=home,
+            graph=graph or self.graph,
+            log=home / "points",
+            acked=home / "acked",
+        )
+
+    def fork(
+        self,
+        case: Case,
+        *,
+        resume: bool = False,
+        force: bool = False,
+        at: tuple[str, int] | None = None,
+        fault: str | None = None,
+        inputs: dict[str, Any] | None = None,
+        wait_for: int | None = None,
+    ) -> int:
+        """Start a process that drives the case; its pid. ``at`` names the point, and its passing, at which it dies."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 70
+        try:
+            os.environ["ORCH_TEST_RUN"] = case.run_id
+            arm(case, at)
+            if fault is not None:
+                FAULTS[fault]()
+            if wait_for is not None:
+                os.read(wait_for, 1)
+            code = anyio.run(_live, case, self.lease, resume, force, inputs or {})
+        except BaseException:
+            import traceback
+
+            (case.folder / f"error-{os.getpid()}").write_text(traceback.format_exc())
+        finally:
+            os._exit(code)
+
+    def run(self, case: Case, *, kill_after: float | None = None, **how: Any) -> int:
+        """Drive the case in a process of its own; its exit code, negative where a signal ended it."""
+        pid = self.fork(case, **how)
+        if kill_after is not None:
+            time.sleep(kill_after)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code < 0:
+            case.snapshots.append(rows_of(case))
+        return code
+
+    def finish(self, case: Case, **how: Any) -> int:
+        """Resume until the run has ended, answering what it asks; the last exit code."""
+        for _ in range(12):
+            code = self.run(case, resume=bool(rows_of(case)), **how)
+            how.pop("at", None)
+            if code != ENDS["paused"]:
+                return code
+            self.answer(case)
+        return code
+
+    def answer(self, case: Case) -> None:
+        """Settle what is in doubt, as a person would who looks at the ledger."""
+        happened = {line["path"] for line in self.ledger.lines(case.run_id) if line["phase"] == "end"}
+
+        async def send() -> None:
+            store = open_store(case.url)
+            await store.open()
+            try:
+                records = await store.load(case.run_id)
+                for record in records:
+                    if record.kind == "waiting":
+                        body = {"result": 14} if record.path in happened else {"retry": True}
+                        request = f"resolve:{record.path}:{record.body['attempt']}"
+                        row = InboxRow(
+                            run_id=case.run_id, request_id=request, kind="resolve", path=record.path, body=body,
+                            by="lab", at=SystemClock().now(),
+                        )  # fmt: skip
+                        await store.send(row)
+            finally:
+                await store.aclose()
+
+        anyio.run(send)
+
+    def close(self) -> None:
+        self.ledger.close()
+
+
+def compiled(spec: Path) -> Graph:
+    """The graph of a spec that must be right."""
+    found = compile_spec(load(str(spec)))
+    if found.graph is None:
+        raise RuntimeError("\n".join(str(problem) for problem in found.diagnostics))
+    return found.graph
+
+
+def arm(case: Case, at: tuple[str, int] | None) -> None:
+    """Count the points that this process passes, and die at one of them."""
+    passed: Counter[str] = Counter()
+    log = os.open(case.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    acked = os.open(case.acked, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def pass_point(name: str) -> None:
+        os.write(log, f"{name}\n".encode())
+        passed[name] += 1
+        if at == (name, passed[name]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    points.at = pass_point
+    committed: Callable[[RunDriver, int], None] = RunDriver._committed
+
+    def acknowledged(driver: RunDriver, head: int) -> None:
+        os.write(acked, f"{head}\n".encode())
+        committed(driver, head)
+
+    RunDriver._committed = acknowledged
+
+
+async def _live(case: Case, lease: float, resume: bool, force: bool, inputs: dict[str, Any]) -> int:
+    services = build_services({}, redactor=Redactor({}), files_folder=case.folder / "files")
+    services = replace(services, provider=lambda name: ToldProvider(services))
+    store = open_store(case.url)
+    await store.open()
+    try:
+        async with Host(store=store, services=services, clock=SystemClock(), settings=Settings(lease=lease)) as host:
+            end: RunEnd
+            if resume:
+                end = await host.resume(case.run_id, force=force)
+            else:
+                defaults = {found.name: found.default for found in case.graph.inputs}
+                end = await host.start(
+                    case.graph, inputs=defaults | inputs, run_id=case.run_id, folder=str(case.folder)
+                )
+            return ENDS.get(end.status, 1)
+    except (Held, Fenced):
+        return ENDS["held"]
+    finally:
+        await store.aclose()
+
+
+def rows_of(case: Case) -> list[Row]:
+    """The journal as it lies on disk."""
+
+    async def read() -> list[Row]:
+        store = open_store(case.url)
+        await store.open()
+        try:
+            found = await store.find_runs(case.run_id)
+            return await store.rows(case.run_id) if found else []
+        finally:
+            await store.aclose()
+
+    return anyio.run(read)
+
+
+def records_of(case: Case) -> list[Record]:
+    """The journal, decoded and with its sums checked."""
+
+    async def read() -> list[Record]:
+        store = open_store(case.url)
+        await store.open()
+        try:
+            return await store.load(case.run_id)
+        finally:
+            await store.aclose()
+
+    return anyio.run(read)
