@@ -189,6 +189,7 @@ def _read(path: Path, problems: list[Diagnostic], texts: dict[str, str]) -> dict
     import tomllib
 
     shown = shown_path(path)
+    text = ""
     try:
         body = path.read_bytes()
         if len(body) > _LARGEST:
@@ -197,7 +198,8 @@ def _read(path: Path, problems: list[Diagnostic], texts: dict[str, str]) -> dict
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-        line, column = (int(place[1]), int(place[2])) if place else (1, 1)
+        last = text.splitlines() or [""]
+        line, column = (int(place[1]), int(place[2])) if place else (len(last), len(last[-1]) + 1)
         message = str(error).partition(" (at ")[0]
         from orchestrator.spec.diagnostics import Mark
 

@@ -22,7 +22,7 @@ _LARGEST = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """``store`` is an absolute URL, ``folder`` where the run was started, ``at`` when (microseconds since the epoch)."""
+    """``store`` is an absolute URL, ``folder`` where the run was started, ``at`` when (microseconds, UTC)."""
 
     run: str
     store: str

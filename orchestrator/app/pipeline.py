@@ -38,7 +38,7 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is wrong with a file. ``sources``: all files that were read for it; ``pipeline``: None where it has no graph.
+    """What is wrong with a file. ``sources``: all files that were read for it; ``pipeline``: None without a graph.
 
     ``fragment`` is True of a file without ``steps``, as those that others import.
     """
@@ -56,6 +56,7 @@ def examine(file: str, *, models: Mapping[str, str] | None = None) -> Findings:
     from orchestrator.compiler import compile as compile_spec
     from orchestrator.spec.diagnostics import SpecErrors
     from orchestrator.spec.load import load
+    from orchestrator.tools.inspection import inspect_function
 
     path = None if file == "-" else Path(file)
     try:
@@ -69,7 +70,7 @@ def examine(file: str, *, models: Mapping[str, str] | None = None) -> Findings:
         loaded = load("-" if path is None else path)
     except SpecErrors as error:
         return Findings(file, error.diagnostics, error.texts)
-    compiled = compile_spec(loaded, models=models or {})
+    compiled = compile_spec(loaded, models=models or {}, inspect=inspect_function)
     found = tuple(compiled.diagnostics)
     texts: dict[str, str] = dict(loaded.texts)
     data: dict[str, Any] = loaded.data

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def key_mark(file: str, text: str, key: str) -> Mark:
-    """The first line on which the top-level ``key`` is set or opens a table; the file's beginning where there is none."""
+    """The first line on which the top-level ``key`` is set or opens a table; else the file's beginning."""
     from orchestrator.spec.diagnostics import Mark
 
     name = re.escape(key)

@@ -80,7 +80,7 @@ def _format(session: Session, form: str | None) -> Format | None:
 
 
 def _print(session: Session, found: list[Findings], form: Format | None) -> None:
-    """The format that was asked for; else text to a terminal, and JSON to a pipe, with the text beside it for people."""
+    """The format that was asked for; else text to a terminal, JSON to a pipe with the text beside it for people."""
     import sys
 
     from orchestrator.spec.diagnostics import render

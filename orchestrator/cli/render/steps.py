@@ -48,7 +48,7 @@ class Branch:
 
 
 def split_path(path: str) -> list[str]:
-    """The parts of a path, each with what stands before it: ``a/b[c/d]#2`` is ``a``, ``a/b``, ``a/b[c/d]`` and itself."""
+    """The parts of a path, each with what stands before it: ``a/b[c/d]#2`` is ``a``, ``a/b``, ``a/b[c/d]``, itself."""
     cuts: list[str] = []
     depth = 0
     for at, char in enumerate(path):
@@ -127,9 +127,7 @@ def step_facts(branch: Branch, now: int) -> list[str]:
         facts.append(f"attempt {step.attempt}")
     if step.started_at is not None:
         until = step.ended_at if step.ended and step.ended_at else now or step.ended_at or step.started_at
-        facts.append(
-            elapsed((step.ended_at if step.ended else now or step.ended_at or step.started_at) - step.started_at)
-        )
+        facts.append(elapsed(until - step.started_at))
     tokens, cost = branch.tokens, branch.cost
     if tokens:
         facts.append(f"{count(tokens)} tokens")

@@ -75,7 +75,7 @@ def local_time(micros: int | None) -> str:
 
 
 def parse_since(text: str, now: int) -> int:
-    """Microseconds since the epoch of a moment: RFC 3339, a date, or a duration back from ``now``. Raises ValueError."""
+    """Microseconds since the epoch of RFC 3339, a date, or a duration back from ``now``. Raises ValueError."""
     from datetime import datetime
 
     from orchestrator.app.config import duration

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.cli.render.steps import grow, split_path, within
+from orchestrator.journal.records import Draft
+from orchestrator.journal.state import RunState
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("a", ["a"]),
+        ("a/turn2/tool0", ["a", "a/turn2", "a/turn2/tool0"]),
+        ("read[https://x/y]", ["read", "read[https://x/y]"]),
+        ("read[a/b]/inner", ["read", "read[a/b]", "read[a/b]/inner"]),
+        ("polish#3/x", ["polish", "polish#3", "polish#3/x"]),
+    ],
+)
+def test_a_path_splits_where_steps_begin(path: str, parts: list[str]) -> None:
+    assert split_path(path) == parts
+
+
+def test_within() -> None:
+    assert within("a/b", "a")
+    assert within("a[k]", "a")
+    assert within("a", "a")
+    assert within("anything", None)
+    assert not within("ab", "a")
+    assert not within("b", "a")
+
+
+def test_a_tree_holds_its_steps_in_the_order_they_were_reached_and_adds_up() -> None:
+    state = RunState()
+    bodies = [
+        ("started", "b/turn1", {"attempt": 1}),
+        ("done", "b/turn1", {"cost": 5, "tokens": 10}),
+        ("started", "a[0]", {"attempt": 1}),
+        ("done", "a[0]", {"cost": None, "tokens": 3}),
+    ]
+    for seq, (kind, path, body) in enumerate(bodies, start=1):
+        state.apply(Draft(kind, path, body), seq=seq, at=seq)  # pyright: ignore[reportArgumentType]
+    agent, mapped = grow(state)
+    assert [each.path for each in agent.walk()] == ["b", "b/turn1"]
+    assert [each.name for each in mapped.walk()] == ["a", "[0]"]
+    assert (agent.tokens, agent.cost) == (10, 5)
+    assert (mapped.tokens, mapped.cost) == (3, None)
