@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.spec import agents, document, fields, steps, tools
 from orchestrator.spec.diagnostics import Diagnostic
-from orchestrator.spec.shape import models_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.spec.fields import Model
     from orchestrator.spec.load import Loaded
@@ -62,17 +61,17 @@ _VALUES: Final[tuple[tuple[type[Model], str, Callable[[Any], bool]], ...]] = (
 """Values of fields that nothing performs."""
 
 
-def not_available(whole: document.Document, loaded: Loaded) -> list[Diagnostic]:
+def not_available(models: Iterable[Model], loaded: Loaded) -> list[Diagnostic]:
     """One E190 for each thing in the file that nothing performs yet."""
     return [
         Diagnostic("E190", f"{what} is not available yet", loaded.key_mark((*model.at, name)))
-        for model in models_of(whole)
+        for model in models
         for name, what in _missing(model)
     ]
 
 
 def _missing(model: Model) -> Iterator[tuple[str, str]]:
-    given = {name: type(model).model_fields[name].alias or name for name in model.model_fields_set}
+    given = {name: fields.key_of(name) for name in model.model_fields_set}
     for kind, names in _FIELDS:
         if isinstance(model, kind):
             yield from ((given[name], f"`{given[name]}`") for name in names.split() if name in given)

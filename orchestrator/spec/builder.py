@@ -18,7 +18,7 @@ MAX_DEPTH: Final = 64
 MAX_ALIASES: Final = 100
 
 _ANCHOR: Final = re.compile(r"&\S+\s+")
-_TAG: Final = re.compile(r"![^\s,\[\]{}]*")
+_TAG: Final = re.compile(r"!<[^>\s]*>|![^\s,\[\]{}]*")
 _DIRECTIVE: Final = re.compile(r"^%.*$", re.MULTILINE)
 _CUT: Final = re.compile(r"[ \t]+#[^\s!#=-]")
 QUOTE: Final = "quote the text"
@@ -88,24 +88,22 @@ class Builder:
             self._over(f"the file has over {MAX_NODES:,} nodes", event)
         if self._expanded > MAX_NODES:
             self._over(f"aliases make over {MAX_NODES:,} nodes of the file", event)
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            self._tag(event)
 
     def _over(self, message: str, event: Any) -> None:
         start = event.start_mark.index
         self._problem("E116", message, start, max(start + 1, event.end_mark.index))
         raise OverLimit
 
-    def _tag(self, event: Any) -> None:
-        start = event.start_mark.index
-        found = _TAG.search(self._source.text, start)
+    def tag(self, start: int) -> int:
+        """Say that a tag begins at an offset; its length."""
+        found = _TAG.match(self._source.text, start)
         span = found.span() if found else (start, start + 1)
         text = self._source.text[slice(*span)]
         if text.startswith(("!!", "!<")):
             self._problem("E111", f"the tag `{text[:80]}`", *span, hint="a pipeline is plain data: leave the tag out")
         else:
             self._problem("E103", f"YAML reads `{text[:80]}` as a tag", *span, hint=f"{QUOTE}: `'{text[:40]} …'`")
+        return span[1] - span[0]
 
     def _scalar(self, event: Any) -> Scalar:
         start, end = event.start_mark.index, event.end_mark.index
@@ -114,7 +112,7 @@ class Builder:
             found = _ANCHOR.match(source.text, start)
             start = min(found.end(), end) if found else start
         data: Any = text
-        if not style and event.tag is None:
+        if not style:
             try:
                 data = resolve(text)
             except NotANumber as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, assert_never
 
 from orchestrator.errors import Exit, OrchError
@@ -163,8 +164,13 @@ def _excerpt(mark: Mark, texts: Mapping[str, str], hint: str | None, tone: str, 
 def _line_of(text: str | None, line: int) -> str | None:
     if text is None:
         return None
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = _lines(text)
     return lines[line - 1] if 1 <= line <= len(lines) else None
+
+
+@lru_cache(maxsize=4)
+def _lines(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _width(text: str) -> int:

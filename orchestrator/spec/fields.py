@@ -52,6 +52,11 @@ MAX_NAME: Final = 128
 OPENING: Final = "${{"
 
 
+def key_of(name: str) -> str:
+    """The key in the file of a model's field."""
+    return name.removesuffix("_")
+
+
 def _forbid_nulls(schema: dict[str, Any]) -> None:
     while schema["type"] != "model-fields":
         if "schema" not in schema:
@@ -74,7 +79,7 @@ class Model(BaseModel):
         extra="forbid",
         strict=True,
         defer_build=True,
-        alias_generator=lambda name: name.removesuffix("_"),
+        alias_generator=key_of,
     )
     _at: Path = PrivateAttr(default=())
 
@@ -107,7 +112,7 @@ def either(*names: str) -> ConfigDict:
 
 def one_of(model: Model, *names: str) -> None:
     """Refuse a mapping that does not have exactly one of some fields."""
-    given = [name for name in names if name in {each.removesuffix("_") for each in model.model_fields_set}]
+    given = [name for name in names if name in {key_of(each) for each in model.model_fields_set}]
     if len(given) == 1:
         return
     listed = " or ".join(f"`{name}`" for name in names)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from orchestrator.spec.nodes import Node
 
 MAX_BYTES: Final = 1_048_576
+# A scanner in Python takes its time by line and by word: within the bytes allowed, these make it a second.
+MAX_LINES: Final = 60_000
+MAX_WORDS: Final = 250_000
 MERGED: Final = ("models", "tools", "agents", "types", "pipelines")
 
 _TEXT_AND_COLON: Final = re.compile(r"""\s*(?:-\s+)*[\w.-]+:[ \t]+(?P<text>[^\s#|>&!].*)$""")
@@ -175,7 +178,12 @@ def _decoded(body: bytes, name: str, folder: Path, problems: list[Diagnostic]) -
         wide = body.startswith((b"\xff\xfe", b"\xfe\xff"))
         problems.append(Diagnostic("E101", "the file is not UTF-8 text", mark, "save it as UTF-8" if wide else None))
         return None
-    return Source(name, text.removeprefix("\ufeff"), folder)
+    source = Source(name, text.removeprefix("\ufeff"), folder)
+    if len(body) > MAX_LINES and (source.lines > MAX_LINES or len(text.split()) > MAX_WORDS):
+        what = f"{MAX_LINES:,} lines" if source.lines > MAX_LINES else f"{MAX_WORDS:,} words"
+        problems.append(Diagnostic("E116", f"the file has over {what}", Mark(name, 1, 1, 1, 1)))
+        return None
+    return source
 
 
 def _mapping(source: Source, problems: list[Diagnostic]) -> Mapping | None:
@@ -199,11 +207,21 @@ def _compose(source: Source, problems: list[Diagnostic]) -> tuple[Node | None, b
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError
     from ruamel.yaml.reader import ReaderError
+    from ruamel.yaml.scanner import Scanner
 
     builder = Builder(source, problems)
     take = builder.take
+
+    class Tagless(Scanner):
+        """Steps over tags: none is allowed, and ruamel takes quadratic time for long ones."""
+
+        def fetch_tag(self) -> None:
+            self.reader.forward(builder.tag(self.reader.index))
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Scanner = Tagless
     try:
-        for event in YAML(typ="safe", pure=True).parse(source.text):
+        for event in yaml.parse(source.text):
             take(event)
     except OverLimit:
         return builder.root, False

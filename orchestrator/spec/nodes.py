@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DataPath: TypeAlias = "tuple[str | int, ...]"
 
 _LINE_END: Final = re.compile(r"\r\n|\n|\r")
+_SPACE: Final = re.compile(r"[ \t\r\n]+")
 
 
 class Source:
@@ -34,6 +35,11 @@ class Source:
     @cached_property
     def _starts(self) -> list[int]:
         return [0, *(match.end() for match in _LINE_END.finditer(self.text))]
+
+    @property
+    def lines(self) -> int:
+        """How many lines the text has."""
+        return len(self._starts)
 
     def mark(self, start: int, end: int) -> Mark:
         """The mark of ``text[start:end]``."""
@@ -165,24 +171,23 @@ def _folded(node: Scalar, start: int, end: int, doubled: str = "") -> list[int] 
     """Align a flow scalar, whose line ends and the white space around them became one space, or newlines."""
     source = node.source.text
     offsets: list[int] = []
-    at = start
-    for char in node.text:
-        if at < end and source[at] == char and char not in " \n":
-            offsets.append(at)
-            at += 2 if doubled and char == doubled else 1
-        elif char == "\n" and offsets and offsets[-1] == at - 1 and source[at : at + 1].isspace():
-            offsets.append(at)
-            at += 1
-        elif char in " \n" and at < end and source[at].isspace():
-            run = at
-            while run < end and source[run].isspace():
-                run += 1
-            offsets.append(at)
-            at = run if _LINE_END.search(source, at, run) else at + 1
-        elif char == "\n" and offsets:
-            offsets.append(at - 1)
+    at, done, length = start, 0, len(node.text)
+    while done < length:
+        space = _SPACE.match(source, at, end)
+        if space:
+            breaks = len(_LINE_END.findall(space[0]))
+            made = space[0] if not breaks else " " if breaks == 1 else "\n" * (breaks - 1)
+            places = range(at, space.end()) if not breaks else [at] * len(made)
+            at = space.end()
+        elif at < end:
+            made, places = source[at], [at]
+            at += 2 if doubled and made == doubled else 1
         else:
             return None
+        if not node.text.startswith(made, done):
+            return None
+        offsets += places
+        done += len(made)
     return [*offsets, at]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.spec.document import Document
+    from orchestrator.spec.fields import Model
     from orchestrator.spec.load import Loaded
 
 
@@ -44,15 +45,16 @@ def spec_of(loaded: Loaded) -> Spec:
     document, problems = document_of(loaded)
     if document is None:
         raise SpecErrors([*loaded.warnings, *problems], texts=loaded.texts)
-    problems += not_available(document, loaded)
-    problems += _read_parts(document, loaded)
+    models = list(models_of(document))
+    problems += not_available(models, loaded)
+    problems += _read_parts(models, loaded)
     return Spec(document, loaded, (*loaded.warnings, *problems))
 
 
-def _read_parts(document: Document, loaded: Loaded) -> list[Diagnostic]:
+def _read_parts(models: list[Model], loaded: Loaded) -> list[Diagnostic]:
     """Read each text that the file names, once; what cannot be read is a problem at each place that names it."""
     problems: list[Diagnostic] = []
-    for model in models_of(document):
+    for model in models:
         match model:
             case FilePart() if OPENING not in model.file:
                 named, path = model.file, (*model.at, "file")

@@ -8,7 +8,7 @@ import textwrap
 from typing import Any, Final, cast
 
 from orchestrator.spec.document import Document
-from orchestrator.spec.fields import Model, Part
+from orchestrator.spec.fields import Model, Part, key_of
 from orchestrator.spec.steps import Step
 from orchestrator.spec.tools import Tool
 
@@ -112,7 +112,7 @@ def _describe(model: type[Model], definition: dict[str, Any]) -> None:
     for base in reversed(model.__mro__):
         if issubclass(base, Model) and base is not Model:
             for name, text in _texts(base).items():
-                field = definition["properties"].get(model.model_fields[name].alias or name)
+                field = definition["properties"].get(key_of(name))
                 if field is not None:
                     field["description"] = text
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import types
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Union, cast, get_args, get_origin, get_type_hints
 
 from orchestrator.errors import did_you_mean
 from orchestrator.spec.diagnostics import Diagnostic
 from orchestrator.spec.document import Document
-from orchestrator.spec.fields import Model
+from orchestrator.spec.fields import Model, key_of
 from orchestrator.spec.steps import STEP_KINDS, Step, StepBase
 from orchestrator.spec.tools import TOOL_KINDS, Tool, ToolBase
 
@@ -33,6 +34,7 @@ _SECTIONS: Final = {
     "types": "type",
     "delegates": "delegate",
 }
+MAX_SHOWN: Final = 1_000
 _SHAPES: Final = {
     "plain": "text",
     "text": "text",
@@ -67,10 +69,18 @@ def document_of(loaded: Loaded) -> tuple[Document | None, list[Diagnostic]]:
     try:
         document = Document.model_validate(loaded.data)
     except ValidationError as error:
-        return None, [_diagnostic(one, loaded) for one in error.errors(include_url=False)]
+        return None, _diagnostics(error.errors(include_url=False), loaded)
     for _ in _placed(document, ()):
         pass
     return document, []
+
+
+def _diagnostics(errors: list[ErrorDetails], loaded: Loaded) -> list[Diagnostic]:
+    """A diagnostic for each error; of very many, the first ones, and how many there are."""
+    found = [_diagnostic(one, loaded) for one in errors[:MAX_SHOWN]]
+    if len(errors) > MAX_SHOWN:
+        found[-1] = replace(found[-1], hint=f"and {len(errors) - MAX_SHOWN:,} problems more")
+    return found
 
 
 def models_of(model: Model) -> Iterator[Model]:
@@ -82,10 +92,9 @@ def _placed(value: Any, path: DataPath) -> Iterator[Model]:
     if isinstance(value, Model):
         value.place(path)
         yield value
-        fields = type(value).model_fields
-        for name in fields:
+        for name in type(value).model_fields:
             if name in value.model_fields_set:
-                yield from _placed(getattr(value, name), (*path, fields[name].alias or name))
+                yield from _placed(getattr(value, name), (*path, key_of(name)))
     elif isinstance(value, dict):
         for key, item in cast("dict[str, Any]", value).items():
             yield from _placed(item, (*path, key))
@@ -263,7 +272,7 @@ def _listed(names: list[str] | tuple[str, ...], word: str = "or", *, quote: bool
 
 
 def _fields(model: type[Model]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return [key_of(name) for name in model.model_fields]
 
 
 def _members(alias: Any) -> list[type[Model]]:
@@ -288,7 +297,7 @@ def _hints(model: type[Model]) -> dict[str, Any]:
 def _below(annotation: Any, part: Any) -> Any:
     annotation = _bare(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Model):
-        name = next((name for name, one in annotation.model_fields.items() if (one.alias or name) == part), None)
+        name = next((name for name in annotation.model_fields if key_of(name) == part), None)
         return _hints(annotation).get(name) if name else None
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
