@@ -9,6 +9,7 @@ twice.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -17,7 +18,6 @@ import anyio
 import anyio.to_thread
 
 from orchestrator.agents.messages import Usage
-from orchestrator.jsonish import loads
 from orchestrator.providers.anthropic_body import build, cache_ttl, unsendable
 from orchestrator.providers.anthropic_reply import Assembly, EventDecoder, from_status, invalid
 from orchestrator.providers.protocol import ModelError
@@ -78,11 +78,10 @@ class AnthropicProvider:
         import anthropic
         import httpx2
 
-        # Passed as extra_body, so that the wire gets these bytes and nothing that the SDK's signature adds or warns
-        # about.
+        # As extra_body: the wire gets what was built, and the SDK has nothing to add to it or to warn of.
         extra = {key: value for key, value in body.items() if key not in ("model", "max_tokens", "messages")}
         create = cast("Any", client.messages.with_streaming_response.create)
-        assembly: Assembly | None = None
+        assembly = Assembly(ttl=ttl)
         try:
             async with create(
                 model=body["model"],
@@ -93,23 +92,10 @@ class AnthropicProvider:
                 extra_headers=headers,
                 timeout=httpx2.Timeout(idle, connect=min(idle, CONNECT_SECONDS)),
             ) as answer:
-                response: httpx2.Response = answer.http_response
-                kind = response.headers.get("content-type", "")
-                if not kind.startswith("text/event-stream"):
-                    raise invalid(f"the reply is {kind or 'of no type'}, not an event stream")
-                assembly = Assembly(request_id=response.headers.get("request-id", ""), ttl=ttl)
-                await _receive(response, assembly, context)
-                return assembly.finish()
-        except anthropic.APIStatusError as error:
-            raise from_status(error.status_code, _body(error), error.response.headers) from None
-        except anthropic.APIConnectionError as error:
-            raise _unreached(error.__cause__ or error) from None
-        except httpx2.TimeoutException:
-            raise ModelError("timeout", f"the stream said nothing for {idle:g} s", usage=_used(assembly)) from None
-        except httpx2.DecodingError:
-            raise invalid("the reply is not encoded as it says") from None
-        except httpx2.HTTPError as error:
-            raise ModelError("unavailable", f"the stream was cut: {_name(error)}", usage=_used(assembly)) from None
+                await _receive(answer.http_response, assembly, context)
+        except (anthropic.APIError, httpx2.HTTPError) as error:
+            raise _failure(error, assembly.usage, idle) from None
+        return assembly.finish()
 
     async def _client(self, settings: dict[str, Any], context: ModelContext) -> anthropic.AsyncAnthropic:
         url, key = _target(settings, context)
@@ -124,6 +110,12 @@ class AnthropicProvider:
 
 async def _receive(response: httpx2.Response, assembly: Assembly, context: ModelContext) -> None:
     """Feed the reply until it says that it is whole."""
+    import httpx2
+
+    kind = response.headers.get("content-type", "")
+    if not kind.startswith("text/event-stream"):
+        raise invalid(f"the reply is {kind or 'of no type'}, not an event stream")
+    assembly.request_id = response.headers.get("request-id", "")
     decoder = EventDecoder()
     chunks = response.aiter_bytes()
     async for chunk in chunks:
@@ -132,8 +124,8 @@ async def _receive(response: httpx2.Response, assembly: Assembly, context: Model
                 context.emit(text)
         if assembly.done:
             break
-    # A reply that ends soon leaves its connection to the next call; one that does not is not waited for.
-    with anyio.move_on_after(DRAIN_SECONDS):
+    # A reply that ends soon leaves its connection to the next call. One that does not, or is cut now, was whole before.
+    with anyio.move_on_after(DRAIN_SECONDS), suppress(httpx2.HTTPError):
         async for _ in chunks:
             pass
 
@@ -145,7 +137,7 @@ def _target(settings: dict[str, Any], context: ModelContext) -> tuple[str, str |
     url: Any = context.reveal(settings["base_url"]) if settings.get("base_url") else None
     key: Any = context.reveal(settings["api_key"]) if settings.get("api_key") else None
     if url is not None:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        if not _is_web_url(url):
             raise unsendable("`base_url` is not an http or https URL")
         return url, key
     if key is not None:
@@ -154,6 +146,14 @@ def _target(settings: dict[str, Any], context: ModelContext) -> tuple[str, str |
     if not found:
         raise ModelError("auth", f"there is no key: set {KEY_VARIABLE}", sent=False, usage=Usage())
     return os.environ.get("ANTHROPIC_BASE_URL") or PUBLIC_URL, found
+
+
+def _is_web_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def _import_sdk() -> None:
@@ -171,11 +171,15 @@ def _connect(url: str, key: str | None) -> anthropic.AsyncAnthropic:
         # Without TLS there is no certificate to check, and loading the known authorities takes 30 ms.
         own["transport"] = httpx2.AsyncHTTPTransport(trust_env=False, verify=url.startswith("https:"))
     try:
+        base = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        raise unsendable("`base_url` is not an http or https URL") from None
+    try:
         http = anthropic.DefaultAsyncHttpxClient(trust_env=not own, follow_redirects=False, **own)
     except (ValueError, ImportError) as error:
         raise unsendable(f"the proxy of the environment cannot be used: {_name(error)}") from None
     return anthropic.AsyncAnthropic(
-        api_key=key or "", base_url=url, max_retries=0, open_telemetry=False, http_client=http
+        api_key=key or "", base_url=base, max_retries=0, open_telemetry=False, http_client=http
     )
 
 
@@ -201,14 +205,22 @@ def _headers(settings: dict[str, Any], context: ModelContext, *, keyed: bool) ->
     return {**out, **given}
 
 
-def _body(error: anthropic.APIStatusError) -> Any:
-    """The error's body as JSON, None where it is none."""
-    if isinstance(error.body, dict):
-        return error.body
-    try:
-        return loads(error.response.content)
-    except ValueError:
-        return None
+def _failure(error: anthropic.APIError | httpx2.HTTPError, used: Usage | None, idle: float) -> ModelError:
+    """What an exception of the SDK, or of the connection under it, means. ``used`` is what the stream said so far."""
+    import anthropic
+    import httpx2
+
+    match error:
+        case anthropic.APIStatusError():
+            return from_status(error.status_code, error.body, error.response.headers)
+        case anthropic.APIError():
+            return _unreached(error.__cause__ or error)
+        case httpx2.TimeoutException():
+            return ModelError("timeout", f"the stream said nothing for {idle:g} s", usage=used)
+        case httpx2.DecodingError():
+            return invalid("the reply is not encoded as it says")
+        case _:
+            return ModelError("unavailable", f"the stream was cut: {_name(error)}", usage=used)
 
 
 def _unreached(cause: BaseException) -> ModelError:
@@ -226,10 +238,6 @@ def _unreached(cause: BaseException) -> ModelError:
             return ModelError("timeout", "the model API did not answer in time")
         case _:
             return ModelError("unavailable", f"the connection was lost before an answer came: {_name(cause)}")
-
-
-def _used(assembly: Assembly | None) -> Usage | None:
-    return assembly.usage if assembly else None
 
 
 def _name(error: BaseException) -> str:

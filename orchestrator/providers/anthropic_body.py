@@ -74,7 +74,7 @@ def _cache_control(cache: Any) -> dict[str, str] | None:
 
 
 def _sendable(messages: list[Message]) -> list[Message]:
-    """Messages without what the API gives and does not take back: blank text of a model, and a reply of nothing else."""
+    """Messages without what the API gives and does not take back: blank text of a model, a reply of nothing else."""
     out: list[Message] = []
     for message in messages:
         if message["role"] == "assistant":

@@ -98,8 +98,8 @@ class _Open:
 class Assembly:
     """A reply in the making: ``feed`` takes each event, ``finish`` checks that the whole is there and sound."""
 
-    def __init__(self, *, request_id: str = "", ttl: str | None = None) -> None:
-        self._request_id = request_id
+    def __init__(self, *, ttl: str | None = None) -> None:
+        self.request_id = ""
         self._ttl = ttl
         self._message: dict[str, Any] | None = None
         self._blocks: list[dict[str, Any]] = []
@@ -175,7 +175,7 @@ class Assembly:
             stop=stop,
             usage=self.usage,
             model=model if isinstance(model, str) else "",
-            request_id=self._request_id,
+            request_id=self.request_id,
             raw_stop=str(raw),
             detail=detail,
         )

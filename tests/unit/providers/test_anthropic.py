@@ -12,7 +12,7 @@ from orchestrator.agents.messages import ModelRequest, Reply, ToolSpec, Usage, i
 from orchestrator.providers.anthropic import AnthropicProvider
 from orchestrator.providers.protocol import ModelContext, ModelError
 from orchestrator.tools.protocol import secret_marker
-from tests.wire.messages_server import MessagesServer, text, tool_use
+from tests.wire.messages_server import MessagesServer, message_events, text, tool_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -402,6 +402,33 @@ async def test_a_reply_that_does_not_come_is_a_timeout() -> None:
     assert (error.code, error.sent, error.usage) == ("timeout", True, None)
 
 
+async def test_a_stream_that_falls_silent_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.providers.anthropic.IDLE_SECONDS", 0.2)
+    error = await refusal_of({"content": [text("x")], "pause": 20})
+    assert (error.code, error.sent, error.usage) == ("timeout", True, None)
+
+
+async def test_a_reply_that_is_not_encoded_as_it_says_is_none() -> None:
+    error = await refusal_of({"content": [text("x")], "headers": {"content-encoding": "gzip"}})
+    assert (error.code, error.usage) == ("invalid_reply", None)
+
+
+async def test_a_reply_is_done_when_it_says_so() -> None:
+    """A server that goes on, or keeps the connection open after the end, holds nothing up."""
+    whole = [[name, data] for name, data in message_events({"content": [text("x")]}, call=1)]
+    late = [["ping", {}] for _ in range(100)]
+    begun = anyio.current_time()
+    reply = await ask({"events": [*whole, *late], "pause": 0.05})
+    assert reply.content == [text("x")]
+    assert anyio.current_time() - begun < 4
+
+
+async def test_a_reply_that_was_whole_before_the_cut_is_whole() -> None:
+    whole = [[name, data] for name, data in message_events({"content": [text("x")]}, call=1)]
+    reply = await ask({"events": [*whole, ["ping", {}]], "cut_after": len(whole)})
+    assert (reply.content, reply.usage) == ([text("x")], Usage(input=10, output=5))
+
+
 async def test_a_reply_that_trickles_is_a_timeout() -> None:
     error = await refusal_of({"content": [text("x" * 1000)], "chunk": 1, "pause": 0.02}, timeout=150_000)
     assert (error.code, error.usage) == ("timeout", None)
@@ -504,7 +531,19 @@ async def test_a_proxy_of_the_environment_does_not_catch_the_loopback(monkeypatc
     assert (await ask({"content": [text("through")]})).content == [text("through")]
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "nonsense", "http://", "//127.0.0.1", "ftp://127.0.0.1/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "nonsense",
+        "http://",
+        "//127.0.0.1",
+        "ftp://127.0.0.1/",
+        "http://[bad",
+        "http://a:99999",
+        "http://\0/",
+    ],
+)
 async def test_a_url_that_is_none_is_refused_before_anything_goes_out(url: str) -> None:
     provider = AnthropicProvider()
     with pytest.raises(ModelError) as caught:
