@@ -16,6 +16,7 @@ from orchestrator.engine import outcomes
 from orchestrator.engine.decide import Decider, RunInfo
 from orchestrator.engine.effects import Effects
 from orchestrator.engine.ends import RunEnd, end_of
+from orchestrator.journal.errors import Fenced, StoreError
 from orchestrator.journal.records import Draft, Record
 from orchestrator.journal.store import InboxRow, Projection
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.activation import Intent
     from orchestrator.engine.host import Host
     from orchestrator.graph.nodes import Graph
-    from orchestrator.journal.errors import Fenced
     from orchestrator.journal.slices import RunHandle
     from orchestrator.journal.state import RunState
     from orchestrator.journal.store import NewRun
@@ -61,20 +61,33 @@ class RunDriver:
         if create is None:
             self.take(await self.host.store.pending(self.run_id))
         while True:
+            end = None
+            try:
+                end = await self._turn()
+            except (Fenced, StoreError) as error:
+                self.error = self.error or error
             if self.error is not None:
                 await self._abandon()
                 raise self.error
-            if self._stopping:
-                return await self._stop()
-            if self.state.finished is not None and not self._running:
-                await self.host.writer.flush(self.handle)
-                return end_of(self.run_id, self.state)
-            if self._blocked() and await self._park():
-                return end_of(self.run_id, self.state)
-            self._wake = anyio.Event()
-            with anyio.move_on_after(self._seconds_to_due()):
-                await self._wake.wait()
-            self._fire()
+            if end is not None:
+                return end
+
+    async def _turn(self) -> RunEnd | None:
+        """See whether the run has come to an end of some kind; else wait until something happens."""
+        if self.error is not None:
+            return None
+        if self._stopping:
+            return await self._stop()
+        if self.state.finished is not None and not self._running:
+            await self.host.writer.flush(self.handle)
+            return end_of(self.run_id, self.state)
+        if self._blocked() and await self._park():
+            return end_of(self.run_id, self.state)
+        self._wake = anyio.Event()
+        with anyio.move_on_after(self._seconds_to_due()):
+            await self._wake.wait()
+        self._fire()
+        return None
 
     def poke(self) -> None:
         """Have the loop look again."""

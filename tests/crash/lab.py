@@ -6,6 +6,7 @@ and is as real as any.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -131,7 +132,7 @@ class Lab:
             if wait_for is not None:
                 os.read(wait_for, 1)
             code = anyio.run(_live, case, self.lease, resume, force, inputs or {})
-        except BaseException:
+        except BaseException:  # noqa: BLE001  whatever ended the child is kept for the report
             import traceback
 
             (case.folder / f"error-{os.getpid()}").write_text(traceback.format_exc())
@@ -143,10 +144,8 @@ class Lab:
         pid = self.fork(case, **how)
         if kill_after is not None:
             time.sleep(kill_after)
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if code < 0:
             case.snapshots.append(rows_of(case))

@@ -1,0 +1,371 @@
+"""Driving for real: a store on disk, effects as tasks, signals, fences, leases and doubt."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from orchestrator.clock import SystemClock
+from orchestrator.engine.effects import Services
+from orchestrator.engine.host import Host, Settings
+from orchestrator.engine.verify import verify
+from orchestrator.expr.values import Const
+from orchestrator.graph.nodes import OnDoubt, Retry
+from orchestrator.journal.errors import Fenced, Held, NoSuchRun, RunTaken
+from orchestrator.journal.state import fold
+from orchestrator.journal.store import InboxRow
+from orchestrator.stores import open_store
+from orchestrator.tools.protocol import Done, Failed, FileOut
+from tests.unit.engine.world import call, graph, tool
+
+pytestmark = pytest.mark.anyio
+
+
+class Bench:
+    """A store in a folder, and hosts whose tools do what a test says."""
+
+    def __init__(self, folder, url):
+        self.folder = folder
+        self.url = url
+        self.calls = []
+        self.perform = self.plus
+
+    async def plus(self, request, context):
+        self.calls.append((context.path, context.attempt, context.idempotency_key))
+        return Done(request["args"].get("x", 0) + 1)
+
+    async def _perform(self, request, context):
+        return await self.perform(request, context)
+
+    @asynccontextmanager
+    async def host(self, **settings):
+        services = Services(
+            provider=lambda name: None, performer=lambda kind: self._perform, reveal=lambda value: value, redact=lambda value: value,
+            reserve=lambda settings, size: None, cost=lambda settings, usage: None, files_folder=self.folder / "files",
+        )  # fmt: skip
+        store = open_store(self.url)
+        await store.open()
+        try:
+            async with Host(store=store, services=services, clock=SystemClock(), settings=Settings(**settings)) as host:
+                yield host
+        finally:
+            await store.aclose()
+
+    async def start(self, host, found, run_id="r", **more):
+        return await host.start(found, inputs={}, run_id=run_id, folder=str(self.folder), **more)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path, f"sqlite:///{tmp_path / 'x.db'}")
+
+
+async def records(bench, run_id="r"):
+    store = open_store(bench.url)
+    await store.open()
+    try:
+        return await store.load(run_id)
+    finally:
+        await store.aclose()
+
+
+async def test_many_runs_at_once_in_one_process(bench):
+    chain = graph(call("a"), call("b", {"x": "steps.a.output"}, needs=("a",)), outputs={"b": "steps.b.output"})
+    ends = []
+
+    async def one(host, index):
+        ends.append(await bench.start(host, chain, f"r{index}"))
+
+    async with bench.host() as host, anyio.create_task_group() as tasks:
+        for index in range(20):
+            tasks.start_soon(one, host, index)
+    assert [end.outputs for end in ends] == [{"b": 2}] * 20
+    for index in range(20):
+        assert (
+            verify(
+                chain, await records(bench, f"r{index}"), run_id=f"r{index}", files_folder=str(bench.folder / "files")
+            )
+            is None
+        )
+
+
+async def test_an_id_is_used_once(bench):
+    async with bench.host() as host:
+        await bench.start(host, graph(call("a")))
+        with pytest.raises(RunTaken):
+            await bench.start(host, graph(call("a")))
+
+
+async def test_a_done_run_is_only_looked_at(bench):
+    async with bench.host() as host:
+        await bench.start(host, graph(call("a"), outputs={"a": "steps.a.output"}))
+        end = await host.resume("r")
+        assert (end.status, end.outputs, len(bench.calls)) == ("done", {"a": 1}, 1)
+        with pytest.raises(NoSuchRun):
+            await host.resume("other")
+
+
+async def test_retries_wait_for_their_time_and_end(bench):
+    async def flaky(request, context):
+        return Failed("tool_error", "not yet") if context.attempt < 3 else Done(context.attempt)
+
+    bench.perform = flaky
+    async with bench.host() as host:
+        end = await bench.start(
+            host, graph(call("a", retry=Retry(attempts=Const(5), delay=1000)), outputs={"a": "steps.a.output"})
+        )
+    assert end.outputs == {"a": 3}
+
+
+async def test_a_timeout_ends_an_attempt_and_puts_a_write_in_doubt(bench):
+    async def slow(request, context):
+        await anyio.sleep_forever()
+
+    bench.perform = slow
+    async with bench.host() as host:
+        end = await bench.start(host, graph(call("a", timeout=Const(5_000))))
+        assert end.error["code"] == "timeout"
+        end = await bench.start(host, graph(call("a", timeout=Const(5_000), effect="write")), "w")
+        assert (end.status, end.reason) == ("paused", "doubt")
+        assert end.waits[0]["step"] == "a"
+        row = await host.store.get_run("w")
+        assert (row.status, row.owner) == ("paused", None)
+
+
+async def test_a_group_times_out(bench):
+    from tests.unit.engine.test_decide import group
+
+    async def slow(request, context):
+        await anyio.sleep_forever()
+
+    bench.perform = slow
+    async with bench.host() as host:
+        end = await bench.start(host, graph(group("g", call("a"), timeout=Const(10_000))))
+    assert end.error["code"] == "timeout"
+    assert "cancelled" in {record.kind for record in await records(bench)}
+
+
+async def test_a_person_resolves_what_is_in_doubt(bench):
+    from orchestrator.tools.protocol import Lost
+
+    async def lost(request, context):
+        return Lost("unavailable", "cut")
+
+    bench.perform = lost
+    async with bench.host() as host:
+        assert (
+            await bench.start(host, graph(call("a", effect="write"), outputs={"a": "steps.a.output"}))
+        ).status == "paused"
+        assert (await host.resume("r")).status == "paused"
+        row = InboxRow(run_id="r", request_id="one", kind="resolve", path="a", body={"result": 5}, by="me", at=1)
+        await host.store.send(row)
+        noise = InboxRow(run_id="r", request_id="two", kind="resolve", path="zz", body={"result": 5}, by="me", at=1)
+        await host.store.send(noise)
+        end = await host.resume("r")
+    assert (end.status, end.outputs) == ("done", {"a": 5})
+    assert [r.kind for r in await records(bench)].count("received") == 1
+
+
+async def test_a_cancel_that_comes_while_it_runs(bench):
+    begun = anyio.Event()
+
+    async def slow(request, context):
+        begun.set()
+        await anyio.sleep_forever()
+
+    bench.perform = slow
+    ends = []
+    async with bench.host(lease=0.3) as host, anyio.create_task_group() as tasks:
+
+        async def run():
+            ends.append(await bench.start(host, graph(call("a"))))
+
+        tasks.start_soon(run)
+        await begun.wait()
+        await host.store.send(
+            InboxRow(run_id="r", request_id="c", kind="cancel", path="", body={"reason": "enough"}, by="me", at=1)
+        )
+    assert ends[0].status == "cancelled"
+
+
+async def test_a_stop_gives_what_runs_its_grace_and_leaves_the_run_resumable(bench):
+    begun, go = anyio.Event(), anyio.Event()
+
+    async def slow(request, context):
+        begun.set()
+        await go.wait()
+        return Done(1)
+
+    bench.perform = slow
+    found = graph(call("a"), call("b", needs=("a",)))
+    async with bench.host() as host, anyio.create_task_group() as tasks:
+        ends = []
+
+        async def run():
+            ends.append(await bench.start(host, found))
+
+        tasks.start_soon(run)
+        await begun.wait()
+        host.stop()
+        go.set()
+    assert ends[0].status == "stopped"
+    assert [r.kind for r in await records(bench)][-1] == "done"
+    bench.perform = bench.plus
+    async with bench.host() as host:
+        assert (await host.resume("r")).status == "done"
+    assert bench.calls == [("b", 1, "")]
+
+
+async def test_a_second_stop_waits_for_nothing(bench):
+    begun = anyio.Event()
+
+    async def slow(request, context):
+        begun.set()
+        await anyio.sleep_forever()
+
+    bench.perform = slow
+    async with bench.host(grace=60) as host, anyio.create_task_group() as tasks:
+        ends = []
+
+        async def run():
+            ends.append(await bench.start(host, graph(call("a"))))
+
+        tasks.start_soon(run)
+        await begun.wait()
+        host.stop()
+        host.stop()
+    assert ends[0].status == "stopped"
+
+
+async def test_a_live_run_is_held_and_one_taken_by_force_fences_its_driver(bench):
+    begun = anyio.Event()
+
+    async def slow(request, context):
+        if context.attempt == 1:
+            begun.set()
+            await anyio.sleep(0.3)
+        return Done(context.attempt)
+
+    bench.perform = slow
+    found = graph(call("a"), call("b", {"x": "steps.a.output"}, needs=("a",)), outputs={"a": "steps.a.output"})
+    async with bench.host() as one, bench.host() as two, anyio.create_task_group() as tasks:
+
+        async def first():
+            with pytest.raises(Fenced):
+                await bench.start(one, found)
+
+        tasks.start_soon(first)
+        await begun.wait()
+        with pytest.raises(Held):
+            await two.resume("r")
+        end = await two.resume("r", force=True)
+        assert (end.status, end.outputs) == ("done", {"a": 2})
+    epochs = [r.epoch for r in await records(bench)]
+    assert epochs == sorted(epochs)
+
+
+async def test_a_write_of_a_fenced_driver_leaves_evidence(bench):
+    begun = anyio.Event()
+
+    async def slow(request, context):
+        if not begun.is_set():
+            begun.set()
+            await anyio.sleep(0.4)
+        return Done(context.path)
+
+    bench.perform = slow
+    found = graph(call("w", effect="write"), call("beside"), outputs={"w": "steps.w.output"})
+    async with bench.host() as one, bench.host() as two, anyio.create_task_group() as tasks:
+
+        async def first():
+            with pytest.raises(Fenced):
+                await bench.start(one, found)
+
+        tasks.start_soon(first)
+        await begun.wait()
+        assert (await two.resume("r", force=True)).status == "paused"
+        while not (rows := [row for row in await two.store.pending("r") if row.path == "w"]):
+            await anyio.sleep(0.02)
+    assert (rows[0].kind, rows[0].body["output"]) == ("evidence", "w")
+
+
+async def test_failed_runs_are_taken_up_again_where_they_failed(bench):
+    async def fails(request, context):
+        bench.calls.append(context.path)
+        return Failed("nasty", "no") if context.path == "b" and bench.calls.count("b") == 1 else Done(1)
+
+    bench.perform = fails
+    found = graph(
+        call("a"), call("b", needs=("a",), effect="idempotent"), call("c", {"x": "steps.b.output"}, needs=("b",)),
+        finally_=(call("f"),), outputs={"c": "steps.c.output"},
+    )  # fmt: skip
+    async with bench.host() as host:
+        assert (await bench.start(host, found)).status == "failed"
+        assert (await host.resume("r")).status == "failed"
+        end = await host.resume("r", retry_failed=True)
+    assert (end.status, end.outputs) == ("done", {"c": 1})
+    assert bench.calls == ["a", "b", "f", "b", "c", "f"]
+    found_records = await records(bench)
+    keys = [r.body["key"] for r in found_records if r.kind == "started" and r.path == "b"]
+    assert len(set(keys)) == 2
+    assert verify(found, found_records, run_id="r", files_folder=str(bench.folder / "files")) is None
+
+
+async def test_files_and_long_results_are_kept(bench):
+    async def files(request, context):
+        return Done("head", files={"report": FileOut("r.md", b"# all", "text/markdown")}, overflow="head and tail")
+
+    bench.perform = files
+    async with bench.host() as host:
+        end = await bench.start(host, graph(call("a"), outputs={"f": "steps.a.files.report", "p": "'' + string(1)"}))
+        value = end.outputs["f"]
+        assert (value["name"], value["size"], value["media_type"]) == ("r.md", 5, "text/markdown")
+        assert (bench.folder / "files" / value["$file"]).read_bytes() == b"# all"
+        step = fold(await host.store.load("r")).steps["a"]
+        assert await host.store.get_blob(step.overflow) == b"head and tail"
+
+
+async def test_what_a_tool_raises_or_cannot_say_is_its_failure(bench):
+    async def raises(request, context):
+        if context.path == "a":
+            raise KeyError("x")
+        return Done(float("nan"))
+
+    bench.perform = raises
+    async with bench.host() as host:
+        end = await bench.start(
+            host,
+            graph(
+                call("a", on_error="continue"),
+                call("b", on_error="continue"),
+                outputs={"a": "steps.a.error.message", "b": "steps.b.error.code"},
+            ),
+        )
+    assert end.outputs == {"a": "KeyError: 'x'", "b": "invalid_output"}
+
+
+async def test_on_doubt_retry_after_a_crash_uses_the_same_key(bench):
+    found = graph(call("a", on=tool("write", on_doubt=OnDoubt(mode="retry"))))
+    crashed = anyio.Event()
+
+    async def slow(request, context):
+        bench.calls.append(context.idempotency_key)
+        if not crashed.is_set():
+            crashed.set()
+            await anyio.sleep_forever()
+        return Done(1)
+
+    bench.perform = slow
+    async with bench.host(grace=0.05) as host, anyio.create_task_group() as tasks:
+
+        async def run():
+            await bench.start(host, found)
+
+        tasks.start_soon(run)
+        await crashed.wait()
+        host.stop(now=True)
+    async with bench.host() as host:
+        assert (await host.resume("r")).status == "done"
+    assert bench.calls[0] == bench.calls[1]
