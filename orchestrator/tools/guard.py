@@ -2,12 +2,13 @@
 
 Run as a file, in a fresh interpreter without site packages, so it imports little, and nothing of this package::
 
-    python -I -S guard.py LIFE REPORT GRACE NAMES RLIMITS PROGRAM ARGUMENT…
+    python -I -S guard.py ORDER LIFE REPORT
 
-``LIFE`` is a descriptor that reads as ended when the driver has died or wants the program gone, ``REPORT`` one that
-gets one JSON line: ``{"exit": code}``, ``{"error": errno}`` where the program could not be started, or
-``{"killed": true}``. ``GRACE`` is the time between TERM and KILL in seconds, ``NAMES`` a JSON list of the only
-variables that the program gets, ``RLIMITS`` a JSON object of resource limits by name.
+Three descriptors: ``ORDER`` a file with one JSON object, ``{"argv", "env", "rlimits", "grace"}`` (``grace``: seconds between
+TERM and KILL); ``LIFE`` one that reads as ended when the driver has died or wants the program gone; ``REPORT`` gets one
+JSON line: ``{"exit": code}``, ``{"error": errno}`` where the program could not be started, or ``{"killed": true}``.
+
+The program's variables come in the order, so that none of them has a part in how this process runs.
 
 On Linux this process is the subreaper of all that the program starts: what leaves its session or loses its parent
 becomes this one's child. When there is none left, nothing is.
@@ -35,8 +36,9 @@ _LINUX = sys.platform == "linux"
 
 def main(argv: list[str]) -> None:
     """Start the program, wait for its end or for that of ``LIFE``, and kill what is left."""
-    life, report, grace = int(argv[0]), int(argv[1]), float(argv[2])
-    names, limits, program = json.loads(argv[3]), json.loads(argv[4]), argv[5:]
+    order, life, report = (int(number) for number in argv)
+    with open(order, "rb") as file:  # noqa: PTH123  of a descriptor
+        wanted = json.load(file)
     for descriptor in (life, report):
         os.set_inheritable(descriptor, False)  # the program has no part in what is said here
     parent = os.getppid()
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, frame: ended.update(asked=True))
-    child = _start(program, {name: os.environb[name.encode()] for name in names}, limits, report, prctl)
+    child = _start(wanted["argv"], wanted["env"], wanted["rlimits"], report, prctl)
     if child is None:
         return
     for descriptor in (0, 1, 2):
@@ -63,13 +65,13 @@ def main(argv: list[str]) -> None:
         if life in ready:
             break
         code = _reap(child)
-    _clear(child, grace)
+    _clear(child, wanted["grace"])
     _say(report, {"killed": True} if code is None else {"exit": code})
 
 
 def _start(
     program: list[str],
-    environment: dict[str, bytes],
+    environment: dict[str, str],
     limits: dict[str, int],
     report: int,
     prctl: Callable[[int, int], int],
@@ -87,7 +89,7 @@ def _start(
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)  # the interpreter ignores them, and exec would hand that on
             _limit(limits)
-            path = environment.get("PATH", os.defpath.encode()).decode(errors="surrogateescape")
+            path = environment.get("PATH", os.defpath)
             _exec(program, environment, path)
         except OSError as error:
             os.write(writer, str(error.errno or errno.EINVAL).encode())
@@ -105,7 +107,7 @@ def _start(
     return child
 
 
-def _exec(program: list[str], environment: dict[str, bytes], path: str) -> None:
+def _exec(program: list[str], environment: dict[str, str], path: str) -> None:
     """Replace this process. Raises the error of the first candidate that exists but cannot be run, else ENOENT."""
     if "/" in program[0]:
         os.execve(program[0], program, environment)
@@ -127,8 +129,11 @@ def _limit(limits: dict[str, int]) -> None:
         for name, value in limits.items():
             number = getattr(resource, f"RLIMIT_{name.upper()}")
             hard = resource.getrlimit(number)[1]
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(number, (value, value))
+            # Past its soft limit of time a program gets a signal that says so, past the hard one KILL.
+            most = value + (name == "cpu")
+            if hard != resource.RLIM_INFINITY:
+                value, most = min(value, hard), min(most, hard)
+            resource.setrlimit(number, (value, most))
 
 
 def _reap(child: int) -> int | None:

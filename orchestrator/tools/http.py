@@ -23,6 +23,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
@@ -69,6 +70,7 @@ async def exchange(request: dict[str, Any], context: CallContext, *, resolve: Re
         resolve,
         wire.Progress(safe=message.method in ("GET", "HEAD")),
     )
+    import_module("httpx2")  # once, and not in the time that the other side has
     limit = request.get("timeout")
     if limit is None and context.deadline is None:
         limit = UNBOUNDED

@@ -199,11 +199,12 @@ def _generic(name: str, items: list[ast.expr], types: dict[str, ast.ClassDef], d
         return {"enum": values} if len(values) == len(items) else None
     if name in _WRAPPERS:
         return _schema(items[0], types, depth - 1)
-    inner = _schema(items[-1], types, depth - 1)
+    many = name in _LISTS or (name == "tuple" and len(items) == 2 and _is_ellipsis(items[1]))
+    inner = _schema(items[0] if many else items[-1], types, depth - 1)
     if inner is None:
         return None
-    if name in _LISTS or (name == "tuple" and len(items) == 2 and _is_ellipsis(items[1])):
-        return {"type": "array", "items": inner if name in _LISTS else _schema(items[0], types, depth - 1) or {}}
+    if many:
+        return {"type": "array", "items": inner}
     if name in _MAPPINGS and len(items) == 2 and _name(items[0]) == "str":
         return {"type": "object", "additionalProperties": inner}
     return None
@@ -227,6 +228,7 @@ def _class(node: ast.ClassDef, types: dict[str, ast.ClassDef], depth: int) -> di
     """A TypedDict or a dataclass without bases of its own, as a closed object."""
     bases = [_name(base) for base in node.bases]
     marks = [_name(mark.func if isinstance(mark, ast.Call) else mark) for mark in node.decorator_list]
+    types = {name: other for name, other in types.items() if other is not node}  # one inside itself is left open
     typed = bases == ["TypedDict"]
     if not typed and (bases or marks != ["dataclass"]):
         return None

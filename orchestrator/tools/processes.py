@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,33 +71,43 @@ async def run(
     Everything that the program started is killed when it ends, when this call is cancelled (which then goes on), and
     when this process dies.
     """
+    order = _order({"argv": list(argv), "env": dict(env), "rlimits": dict(rlimits or {}), "grace": grace})
     life_read, life_write = os.pipe()
     report_read, report_write = os.pipe()
-    options = [str(life_read), str(report_write), str(grace), json.dumps(list(env)), json.dumps(dict(rlimits or {}))]
-    command = [sys.executable, "-I", "-S", _GUARD, *options, *argv]
+    passed = (order, life_read, report_write)
     life = _Descriptor(life_write)
     try:
         try:
             process = await anyio.open_process(
-                command,
-                env=dict(env),
+                [sys.executable, "-I", "-S", _GUARD, *map(str, passed)],
+                env={},
                 cwd=folder,
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 start_new_session=True,
-                pass_fds=(life_read, report_write),
+                pass_fds=passed,
             )
         except OSError as error:
             os.close(report_read)
             return NotStarted(error.errno or errno.EINVAL)
-        except ValueError:  # NUL in an argument or a variable
-            os.close(report_read)
-            return NotStarted(errno.EINVAL)
         finally:
-            os.close(life_read)
-            os.close(report_write)
+            for descriptor in passed:
+                os.close(descriptor)
         return await _attend(process, stdin, life, report_read, seen)
     finally:
         life.close()
+
+
+def _order(order: dict[str, object]) -> int:
+    """A descriptor of a file with ``order``, in memory alone where that can be: it may hold secrets."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("order")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(json.dumps(order).encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 async def _attend(

@@ -4,7 +4,7 @@ Request, all keys but one of the first two optional::
 
     {"argv": [PROGRAM, ARGUMENT, …]}                      or
     {"script": TEXT, "shell": [PROGRAM, OPTION, …] | NAME, "args": […]}
-    "stdin": text, or JSON that becomes text (absent or null: closed)    "env": {NAME: value}
+    "stdin": text, or JSON that becomes text (absent or null: closed)    "env": {NAME: value} or [NAME of ours, …]
     "launcher": [PROGRAM, …] put before the command       "expect": [0]
     "folder": working directory                           "files": {NAME: path} kept when the program has ended
     "json": true, where stdout is one JSON document       "rlimits": {"cpu": seconds, "as": bytes, "nofile": n, …}
@@ -50,7 +50,9 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
     """Run the program once. See the module for the request."""
     folder = Path(request.get("folder") or context.folder)
     stdin = request.get("stdin")
-    with _command(request) as argv:
+    with _command(request, context) as argv:
+        if not argv:
+            return failed(context, "tool_error", "no program to run", no_effect=True)
         try:
             _make(folder)
         except OSError as error:
@@ -59,7 +61,7 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
             argv,
             env=environment(context, request.get("env") or {}),
             folder=str(folder),
-            stdin=None if stdin is None else as_text(context.reveal(stdin)).encode("utf-8", "surrogateescape"),
+            stdin=None if stdin is None else _word(stdin, context).encode("utf-8", "surrogateescape"),
             rlimits=request.get("rlimits"),
             seen=_shown(context),
         )
@@ -76,28 +78,37 @@ def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def environment(context: CallContext, given: dict[str, Any]) -> dict[str, str]:
-    """Exactly the variables that a program gets."""
+def environment(context: CallContext, given: dict[str, Any] | list[str]) -> dict[str, str]:
+    """Exactly the variables that a program gets. ``given`` is a mapping, or names of variables that are passed on."""
+    if isinstance(given, list):
+        given = {name: os.environ[name] for name in given if name in os.environ}
     env = {name: os.environ[name] for name in PASSED if name in os.environ}
     env["ORCH_IDEMPOTENCY_KEY"] = context.idempotency_key
     for name, value in given.items():
         if value is None:
             env.pop(name, None)
         else:
-            env[name] = as_text(context.reveal(value))
+            env[name] = _word(value, context)
     return env
 
 
+def _word(value: Any, context: CallContext) -> str:
+    """A value as a program gets it: secrets revealed, a stored file as the path of its copy."""
+    if isinstance(value, dict) and "$file" in value:
+        return str(context.stored(value["$file"]))
+    return as_text(context.reveal(value))
+
+
 @contextmanager
-def _command(request: dict[str, Any]) -> Generator[list[str]]:
+def _command(request: dict[str, Any], context: CallContext) -> Generator[list[str]]:
     """The argv of the call, with its script in a file that lives as long as the call."""
     launcher = [as_text(item) for item in request.get("launcher") or []]
     if "argv" in request:
-        yield [*launcher, *(as_text(item) for item in request["argv"])]
+        yield [*launcher, *(_word(item, context) for item in request["argv"])]
         return
     shell = request.get("shell") or "bash"
     words = SHELLS.get(shell, [shell]) if isinstance(shell, str) else cast("list[str]", shell)
-    arguments = [as_text(item) for item in request.get("args") or []]
+    arguments = [_word(item, context) for item in request.get("args") or []]
     if launcher and isinstance(shell, str) and shell in SHELLS:
         name = [] if shell == "python3" else ["script"]
         yield [*launcher, *words, "-c", request["script"], *name, *arguments]
