@@ -135,7 +135,9 @@ def parallel(folder: Path, n: int) -> dict[str, Any]:
 
 
 def count(folder: Path, n: int) -> dict[str, Any]:
-    """Commits, and statements besides BEGIN and COMMIT, of a chain: the whole command, with schema and claim."""
+    """Commits, and statements besides BEGIN and COMMIT, of a whole command on a store that has its tables."""
+    if code := orch(folder, "db", "init"):
+        raise SystemExit(f"orch db init ended with {code}")
     with counted() as seen:
         out = run(folder, chain_of(n), n)
     statements = sum(seen.values()) - seen["BEGIN"] - seen["COMMIT"]

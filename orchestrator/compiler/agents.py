@@ -114,31 +114,40 @@ class Cast:
         for key, item in data.items():
             match key:
                 case "replies":
-                    settings[key] = Const(item)
+                    inner = place.within(place.scope.only("inputs").bind(SCRIPTED))
+                    settings[key] = Const([self._reply(reply, inner) for reply in entry.replies or ()])
                 case "base_url" | "params":
                     settings[key] = place.value(item, (*at, key))
                 case _ if key in _SECRET:
                     settings[key] = secret.value(item, (*at, key))
                 case _:
                     settings[key] = Const(item)
-        for reply in entry.replies or ():
-            self._reply(reply, place.within(place.scope.only("inputs").bind(SCRIPTED)))
         return ModelDef(name=name, settings=settings)
 
-    def _reply(self, reply: ScriptedReply, place: Place) -> None:
-        """Note the fields of a rule for the checks; the provider compiles them when it answers."""
+    def _reply(self, reply: ScriptedReply, place: Place) -> dict[str, Any]:
+        """A rule as the provider reads it: compiled values as JSON, and ``when`` as the source of an expression."""
         at = reply.at
+        rule: dict[str, Any] = {}
         if reply.when is not None:
-            place.bare(reply.when, (*at, "when"))
+            rule["when"] = place.bare(reply.when, (*at, "when"))
         for name in ("text", "thinking", "stop", "error"):
-            if getattr(reply, name) is not None:
-                place.text(getattr(reply, name), (*at, name))
-        place.value(reply.output, (*at, "output"))
-        if reply.usage is not None:
-            for name in ("input", "output"):
-                place.value(getattr(reply.usage, name), (*at, "usage", name))
+            if (given := getattr(reply, name)) is not None:
+                rule[name] = place.text(given, (*at, name)).to_json()
+        if reply.output is not None:
+            rule["output"] = place.value(reply.output, (*at, "output")).to_json()
         if isinstance(reply.delay, str):
-            place.text(reply.delay, (*at, "delay"))
-        for index, call in enumerate(reply.calls or ()):
-            place.text(call.tool, (*at, "calls", index, "tool"))
-            place.value(call.with_, (*at, "calls", index, "with"))
+            rule["delay"] = place.text(reply.delay, (*at, "delay")).to_json()
+        elif reply.delay is not None:
+            rule["delay"] = reply.delay
+        if reply.usage is not None:
+            given = reply.usage.model_dump(exclude_none=True)
+            rule["usage"] = place.value(given, (*at, "usage")).to_json()
+        if reply.calls is not None:
+            rule["calls"] = [
+                {
+                    "tool": place.text(call.tool, (*at, "calls", index, "tool")).to_json(),
+                    "with": place.value(call.with_ or {}, (*at, "calls", index, "with")).to_json(),
+                }
+                for index, call in enumerate(reply.calls)
+            ]
+        return rule
