@@ -98,13 +98,6 @@ class Decider:
             if path in self.acts:
                 self._early.append(self.acts[path])
 
-    def lose(self) -> None:
-        """Take up a claim: whatever was in flight is lost."""
-        for intent in self.in_flight.values():
-            self._early.append(intent.act)
-        self.in_flight.clear()
-        self.cancels.clear()
-
     def decide(self) -> list[Draft]:
         """Decide all that can be: the records of control steps, already folded. Intents wait in ``permitted``."""
         while True:
@@ -312,7 +305,7 @@ class Decider:
         if act.phase is Phase.ENDED or (step is not None and step.ended):
             return
         if act.stop is not None:
-            self._end_stopped(act)
+            self._decide_stopped(act, step)
             return
         try:
             if act.phase is Phase.QUEUED:
@@ -404,18 +397,27 @@ class Decider:
         self.emit("failed", act, {"step": child.path, **error, "by": "fallback"})
 
     def _look_stopped(self, act: Act, step: StepState | None) -> None:
-        if (step is not None and step.open) or steps.KINDS[act.kind].busy(act) or f"{act.path}/@error" in self.acts:
+        if self._busy(act, step):
             return
         if act.stop:
             self._late.append(act)
         else:
             self._end(act)
 
-    def _end_stopped(self, act: Act) -> None:
-        """All that ran inside has ended: fail with what it was stopped for."""
-        stop = act.stop or {}
-        act.stop = None
-        self.fail(act, stop["code"], stop["message"], **{key: stop.get(key) for key in ("status", "detail", "step")})
+    def _busy(self, act: Act, step: StepState | None) -> bool:
+        """Whether something of an activation, or inside it, still runs."""
+        inside = steps.KINDS[act.kind].busy(act) or f"{act.path}/@error" in self.acts
+        return inside or (step is not None and step.open)
+
+    def _decide_stopped(self, act: Act, step: StepState | None) -> None:
+        """All that ran inside has ended: fail with what it was stopped for, if it was not its scope that ended it."""
+        if not act.stop:
+            self._early.append(act)
+        elif not self._busy(act, step):
+            stop, act.stop = act.stop, None
+            self.fail(
+                act, stop["code"], stop["message"], **{key: stop.get(key) for key in ("status", "detail", "step")}
+            )
 
     def _end(self, act: Act) -> None:
         act.phase = Phase.ENDED

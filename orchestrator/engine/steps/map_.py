@@ -55,10 +55,17 @@ class Map(Base):
             return
         config = cast("MapConfig", act.node.config)
         items.keys = items.keys or keys_of(step.expanded)
-        while items.next < len(items.keys) and len(items.live) < items.concurrency and not items.failed:
+        while (
+            items.next < len(items.keys) and len(items.live) < items.concurrency and not items.failed and not act.stop
+        ):
             index = items.next
             items.next += 1
             path = item_path(act.path, items.keys[index])
+            known = act.state.steps.get(path)
+            if known is not None and known.ended:
+                # Taken up without an activation: a resume costs what is not done.
+                items.failed = items.failed or (config.join.mode == "all" and failed_unhandled(known))
+                continue
             scope = Scope(act.scope, {config.as_: items.values[index], "index": index})
             items.live[path] = decider.child(act, config.do, path, role="item", scope=scope)
         if not items.live:
@@ -115,9 +122,14 @@ def _expand(decider: Decider, act: Act, values: list[Any], config: MapConfig) ->
     return {"count": len(values), "keys": keys}
 
 
+def failed_unhandled(step: StepState) -> bool:
+    """True where an item's end fails a map that wants all of them."""
+    return step.status == "failed" and step.handled != "continue"
+
+
 def _finish(decider: Decider, act: Act, items: _Items, config: MapConfig) -> None:
     found = [act.state.steps.get(item_path(act.path, key)) for key in items.keys]
-    failed = [step for step in found if step is not None and step.status == "failed" and step.handled != "continue"]
+    failed = [step for step in found if step is not None and failed_unhandled(step)]
     if failed and config.join.mode == "all":
         first = min(failed, key=lambda step: step.ended_seq)
         error = dict(first.error or {})

@@ -240,12 +240,12 @@ async def test_a_second_stop_waits_for_nothing(bench):
 
 
 async def test_a_live_run_is_held_and_one_taken_by_force_fences_its_driver(bench):
-    begun = anyio.Event()
+    begun, go = anyio.Event(), anyio.Event()
 
     async def slow(request, context):
-        if context.attempt == 1:
+        if context.path == "a" and context.attempt == 1:
             begun.set()
-            await anyio.sleep(0.3)
+            await go.wait()
         return Done(context.attempt)
 
     bench.perform = slow
@@ -261,6 +261,7 @@ async def test_a_live_run_is_held_and_one_taken_by_force_fences_its_driver(bench
         with pytest.raises(Held):
             await two.resume("r")
         end = await two.resume("r", force=True)
+        go.set()
         assert (end.status, end.outputs) == ("done", {"a": 2})
     epochs = [r.epoch for r in await records(bench)]
     assert epochs == sorted(epochs)
