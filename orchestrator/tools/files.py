@@ -1,7 +1,7 @@
 """Files below one root, as tools: read, list, glob, grep, write, edit.
 
 Request: ``{"operation": NAME, "root": absolute path, "args": {…}, "max_size": bytes (1 MiB)}``; the arguments of each
-operation are in ``OPERATIONS``. Paths are relative to the root, and nothing outside of it is reached (``rooted``,
+operation are in ``FILE_OPERATIONS``. Paths are relative to the root, and nothing outside of it is reached (``rooted``,
 ``search``).
 
 Read gives text, list ``[{"name", "type", "size"}]``, glob ``[path]``, grep ``[{"path", "line", "text"}]``, write
@@ -11,11 +11,11 @@ Read gives text, list ``[{"name", "type", "size"}]``, glob ``[path]``, grep ``[{
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 
+from orchestrator.agents.builtin import FILE_OPERATIONS
 from orchestrator.tools import rooted
 from orchestrator.tools.policy import failed, finish
 from orchestrator.tools.rooted import FileRefused
@@ -24,7 +24,7 @@ from orchestrator.tools.search import TooMuch, glob, grep
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.tools.protocol import CallContext, Effect, Outcome
+    from orchestrator.tools.protocol import CallContext, Outcome
 
 MAX_SIZE = 1024 * 1024
 """Bytes of a file that is read, searched or written, by default."""
@@ -35,82 +35,13 @@ LISTED = 10_000
 _editing = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class OperationSpec:
-    """An operation as models see it: what it does, the JSON Schema of its arguments, and its effect."""
-
-    description: str
-    input_schema: dict[str, Any]
-    effect: Effect
-
-
-def _schema(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-def _text(description: str, **more: Any) -> dict[str, Any]:
-    return {"type": "string", "description": description, **more}
-
-
-_PATH = _text("Path relative to the root, with / between its parts.", minLength=1)
-
-OPERATIONS: dict[str, OperationSpec] = {
-    "read": OperationSpec(
-        "Read a text file, or some of its lines.",
-        _schema(
-            ["path"],
-            path=_PATH,
-            offset={"type": ["integer", "null"], "minimum": 1, "description": "First line to read, from 1."},
-            limit={"type": ["integer", "null"], "minimum": 1, "description": "How many lines to read at most."},
-        ),
-        "read",
-    ),
-    "list": OperationSpec(
-        "List a folder: name, type (file, folder, link, other) and size in bytes of each entry.",
-        _schema(
-            [], path={"type": ["string", "null"], "description": "Folder relative to the root; the root if absent."}
-        ),
-        "read",
-    ),
-    "glob": OperationSpec(
-        "Find files by path: * and ? match within one name, ** any folders, {a,b} either; dotfiles only if written.",
-        _schema(["pattern"], pattern=_text("Such as src/**/*.py", minLength=1)),
-        "read",
-    ),
-    "grep": OperationSpec(
-        "Find lines of text files by a regular expression (RE2 syntax): path, line number and text of each.",
-        _schema(
-            ["pattern"],
-            pattern=_text("Regular expression in RE2 syntax.", minLength=1),
-            path={"type": ["string", "null"], "description": "File or folder to search; the root if absent."},
-        ),
-        "read",
-    ),
-    "write": OperationSpec(
-        "Write a text file, in place of what is there; missing folders are made.",
-        _schema(["path", "content"], path=_PATH, content=_text("The whole contents of the file.")),
-        "idempotent",
-    ),
-    "edit": OperationSpec(
-        "Replace a piece of a text file. The old text must occur exactly once.",
-        _schema(
-            ["path", "old", "new"],
-            path=_PATH,
-            old=_text("Text as it stands in the file, long enough to occur once.", minLength=1),
-            new=_text("Text to put in its place."),
-        ),
-        "idempotent",
-    ),
-}
-
-
 async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
     """Do one operation. See the module for the request."""
     operation = _RUN[request["operation"]]
     root, args = str(request["root"]), dict(request.get("args") or {})
     max_size = int(request.get("max_size") or MAX_SIZE)
     # What only reads may be left alone in its thread; what writes is waited for, and is quick.
-    alone = OPERATIONS[request["operation"]].effect == "read"
+    alone = FILE_OPERATIONS[request["operation"]].effect == "read"
     try:
         value = await to_thread.run_sync(
             operation, root, args, max_size, context.idempotency_key, abandon_on_cancel=alone

@@ -4,9 +4,10 @@ Run as a file, in a fresh interpreter without site packages, so it imports littl
 
     python -I -S guard.py ORDER LIFE REPORT
 
-Three descriptors: ``ORDER`` a file with one JSON object, ``{"argv", "env", "rlimits", "grace"}`` (``grace``: seconds between
-TERM and KILL); ``LIFE`` one that reads as ended when the driver has died or wants the program gone; ``REPORT`` gets one
-JSON line: ``{"exit": code}``, ``{"error": errno}`` where the program could not be started, or ``{"killed": true}``.
+Three descriptors: ``ORDER`` a file with one JSON object, ``{"argv", "env", "rlimits", "grace"}`` (``grace``: seconds
+between TERM and KILL); ``LIFE`` one that reads as ended when the driver has died or wants the program gone; ``REPORT``
+gets one JSON line: ``{"exit": code}``, ``{"error": errno}`` where the program could not be started, or
+``{"killed": true}``.
 
 The program's variables come in the order, so that none of them has a part in how this process runs.
 

@@ -4,7 +4,8 @@ Request, all keys but one of the first two optional::
 
     {"argv": [PROGRAM, ARGUMENT, …]}                      or
     {"script": TEXT, "shell": [PROGRAM, OPTION, …] | NAME, "args": […]}
-    "stdin": text, or JSON that becomes text (absent or null: closed)    "env": {NAME: value} or [NAME of ours, …]
+    "stdin": text, or JSON that becomes text (absent or null: closed)
+    "env": {NAME: value}                                  "env_names": [NAME of ours that is passed on, …]
     "launcher": [PROGRAM, …] put before the command       "expect": [0]
     "folder": working directory                           "files": {NAME: path} kept when the program has ended
     "json": true, where stdout is one JSON document       "rlimits": {"cpu": seconds, "as": bytes, "nofile": n, …}
@@ -33,7 +34,7 @@ from orchestrator.tools.processes import Ended, NotStarted, Vanished, run
 from orchestrator.tools.protocol import Failed, FileOut, Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from orchestrator.tools.protocol import CallContext, Outcome
 
@@ -59,7 +60,7 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
             return failed(context, "tool_error", f"{folder}: {error.strerror}", no_effect=True)
         end = await run(
             argv,
-            env=environment(context, request.get("env") or {}),
+            env=environment(context, request.get("env") or {}, request.get("env_names") or ()),
             folder=str(folder),
             stdin=None if stdin is None else _word(stdin, context).encode("utf-8", "surrogateescape"),
             rlimits=request.get("rlimits"),
@@ -78,11 +79,9 @@ def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def environment(context: CallContext, given: dict[str, Any] | list[str]) -> dict[str, str]:
-    """Exactly the variables that a program gets. ``given`` is a mapping, or names of variables that are passed on."""
-    if isinstance(given, list):
-        given = {name: os.environ[name] for name in given if name in os.environ}
-    env = {name: os.environ[name] for name in PASSED if name in os.environ}
+def environment(context: CallContext, given: dict[str, Any], names: Sequence[str] = ()) -> dict[str, str]:
+    """Exactly the variables that a program gets: ours by these ``names`` and those of ``PASSED``, and what is given."""
+    env = {name: os.environ[name] for name in (*PASSED, *names) if name in os.environ}
     env["ORCH_IDEMPOTENCY_KEY"] = context.idempotency_key
     for name, value in given.items():
         if value is None:

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+from orchestrator.platform import process_gone, process_started
 from orchestrator.tools import processes
 from orchestrator.tools.guard import descendants
 from orchestrator.tools.processes import Ended, NotStarted, Vanished, run
@@ -107,12 +108,12 @@ async def test_a_killed_driver_leaves_no_process(tmp_path: Path) -> None:
     driver = await to_thread.run_sync(subprocess.Popen, [sys.executable, "-c", DRIVER, WAIT, mark, str(tmp_path)])
     try:
         await until(lambda: len(marked(mark)) >= 7)
-        family = descendants(driver.pid)
+        family = {pid: process_started(pid) or 0 for pid in descendants(driver.pid)}
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
     assert len(family) >= 7  # the guard among them
-    await until(lambda: marked(mark) == [] and not [pid for pid in family if Path(f"/proc/{pid}").exists()])
+    await until(lambda: marked(mark) == [] and all(process_gone(*one) for one in family.items()))
 
 
 async def test_a_program_that_kills_its_guard_has_an_unknown_end_and_dies(tmp_path: Path) -> None:

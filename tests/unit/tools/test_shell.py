@@ -69,7 +69,7 @@ async def test_the_environment_of_a_child_is_the_list_exactly(contexts: Any, mon
 
 async def test_variables_may_be_passed_on_by_name(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASSED_ON", "x")
-    request = {"script": "echo $PASSED_ON ${LEFT_OUT-none}", "env": ["PASSED_ON", "LEFT_OUT"]}
+    request = {"script": "echo $PASSED_ON ${LEFT_OUT-none}", "env_names": ["PASSED_ON", "LEFT_OUT"]}
     assert done(await perform(request, context))["stdout"] == "x none\n"
 
 
