@@ -126,13 +126,15 @@ def read_export(path: Path) -> Exported:
 
 
 def _graph(name: str, header: dict[str, Any]) -> Graph:
+    from orchestrator.graph.fingerprint import graph_hash
     from orchestrator.graph.nodes import graph_from_json
 
     data = header.get("graph")
     try:
-        if jsonish.hash_of(data) != header.get("graph_hash"):
+        graph = graph_from_json(cast("dict[str, Any]", data))
+        if graph_hash(graph) != header.get("graph_hash"):
             raise Damaged(header["run"], seq=1, problem="its graph is not the one that the header names")
-        return graph_from_json(cast("dict[str, Any]", data))
+        return graph
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotAnExport(name, problem=f"its graph cannot be read: {error}") from None
 

@@ -28,7 +28,7 @@ class NoSuchStep(OrchError):
 
 
 async def load_graph(store: Store, row: RunRow) -> Graph:
-    """The graph that the run was started with. Raises ``Damaged`` where it is not there or not what it was."""
+    """The graph that the run was started with. Raises ``Damaged`` and ``UnknownBlob`` where it is not what it was."""
     from orchestrator.graph.nodes import graph_from_json
 
     try:
@@ -38,5 +38,9 @@ async def load_graph(store: Store, row: RunRow) -> Graph:
 
 
 async def load_content(store: Store, row: RunRow) -> bytes:
-    """The canonical bytes of the run's graph. Raises ``UnknownBlob``."""
-    return await store.get_blob(row.graph_hash)
+    """The canonical bytes of the run's graph: a blob that its first record names."""
+    first = await store.load(row.run_id, upto=1)
+    try:
+        return await store.get_blob(first[0].body["graph"])
+    except (IndexError, KeyError):
+        raise Damaged(row.run_id, seq=1, problem="it names no graph") from None

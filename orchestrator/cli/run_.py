@@ -220,12 +220,11 @@ class _Run:
 
     async def _check_same(self, store: Store, row: RunRow) -> None:
         """An id that is taken means that run, if it is one of this graph and these inputs."""
-        from orchestrator.app.history import load_graph
         from orchestrator.graph.fingerprint import graph_hash
 
-        if graph_hash(await load_graph(store, row)) != graph_hash(self.pipeline.graph):
+        if row.graph_hash != graph_hash(self.pipeline.graph):
             raise OtherRun(row.run_id, differs="graph is")
-        records = await store.load(row.run_id)
+        records = await store.load(row.run_id, upto=1)
         if records[0].body.get("inputs") != self.inputs.values:
             raise OtherRun(row.run_id, differs="inputs are")
 
