@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from orchestrator.compiler.drafts import AgentDraft
 from orchestrator.expr.values import Const
@@ -109,7 +109,7 @@ class Cast:
         at: Path = ("models", name)
         place = self.place
         secret = place.seeing({"secrets": self.resolved.secret_types})
-        data = cast("dict[str, Any]", entry.model_dump(mode="json", by_alias=True, exclude_unset=True))
+        data = entry.model_dump(mode="json", by_alias=True, exclude_unset=True)
         settings: dict[str, Value] = {}
         for key, item in data.items():
             match key:

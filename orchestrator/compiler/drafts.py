@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class ToolDraft:
-    """A tool. ``input`` is what a caller may give (None: anything); of a ``files`` tool, by ``operations``."""
+    """A tool. ``input`` is what a caller may give, None where nothing says it; ``fixed`` what the tool gives itself."""
 
     definition: ToolDef
-    at: Path
     input: ObjectType | None = None
     output: Type | None = None
+    fixed: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.expr.values import Encoding, Part, Value
 
 OPENING = "${{"
+ROOTS = ("inputs", "steps", "run", "index", "error", "args", "secrets", "step", "round")
 LISTS = ListType(ANY)
 
 
@@ -57,6 +58,7 @@ Tree: TypeAlias = "Leaf | dict[str, Any] | list[Any] | str | int | float | bool 
 class Site:
     """A field that was compiled. ``want`` is the type that it must have, ``type`` the one found when it is checked.
 
+    ``noun`` is what its keys are called.
     The items of a list may get a name in another scope: ``binds``. ``guard`` is a condition that holds here.
     """
 
@@ -65,6 +67,7 @@ class Site:
     scope: Scope
     want: Type | None = None
     type: Type = ANY
+    noun: str = "field"
     binds: tuple[Scope, str] | None = None
     guard: Site | None = None
 
@@ -107,7 +110,7 @@ class Place:
 
     def bare(self, data: Any, at: Path, *, want: Type | None = BOOLEAN) -> str:
         """One expression without ``${{ }}``, as its source; literals of YAML are themselves."""
-        site = Site(at, None, self.scope, want)
+        site = Site(at, Leaf(at, (), text=False, broken=True), self.scope, want)
         self.sites.append(site)
         if isinstance(data, str):
             return self._bare_text(data, at, site)
@@ -115,6 +118,8 @@ class Place:
         return _source(site.tree)
 
     def _bare_text(self, data: str, at: Path, site: Site) -> str:
+        if not self.report.room(1, at):
+            return "null"
         try:
             if data.lstrip().startswith(OPENING):
                 parts = tuple(part for part in parse_template(data) if not (isinstance(part, str) and part.isspace()))
@@ -144,6 +149,7 @@ class Place:
             case written.EachPart():
                 over = self.bare(part.each, (*at, "each"), want=LISTS)
                 name = part.as_ or "item"
+                self.check_name(part.as_, (*at, "as"))
                 inner = self.seeing({name: ANY})
                 self.sites[-1].binds = (inner.scope, name)
                 return EachPart(over, name, inner.text(part.text, (*at, "text")))
@@ -153,12 +159,24 @@ class Place:
                 found = self.report.loaded.parts.get((*at, "file"), "")
                 return TextPart(Const(found), self._condition(part.if_, at))
             case written.TemplatePart():
-                condition = self._condition(part.if_, at)
                 found = self.report.loaded.parts.get((*at, "template"), "")
-                return TextPart(self.text(found, (*at, "template")), condition)
+                return self._guarded(found, (*at, "template"), part.if_, at)
             case _:
-                condition = self._condition(part.if_, at)
-                return TextPart(self.text(part.text, (*at, "text")), condition)
+                return self._guarded(part.text, (*at, "text"), part.if_, at)
+
+    def _guarded(self, text: str, where: Path, condition: Any, at: Path) -> TextPart:
+        """A text with a condition, which narrows what the text sees."""
+        if_ = self._condition(condition, at)
+        guard = None if if_ is None else self.sites[-1]
+        value = self.text(text, where)
+        self.sites[-1].guard = guard
+        return TextPart(value, if_)
+
+    def check_name(self, name: str | None, at: Path) -> None:
+        """A name that an author gives to items must not hide another one."""
+        if name is not None and name in (*self.scope.names, *ROOTS):
+            hint = "inner places see outer names, so they must differ"
+            self.report.error("E237", f"`as: {name}` hides another name", at, hint=hint)
 
     def _condition(self, data: Any, at: Path) -> str | None:
         return None if data is None else self.bare(data, (*at, "if"))
@@ -191,6 +209,8 @@ class Place:
     def _text(self, data: str, at: Path, *, text: bool, encode: Encoding) -> tuple[Value, Tree]:
         if OPENING not in data:
             return Const(data), data
+        if not self.report.room(data.count(OPENING), at):
+            return Const(data), Leaf(at, (), text, broken=True)
         try:
             parts = parse_template(data)
         except ExprSyntaxError as error:

@@ -13,7 +13,7 @@ from orchestrator.compiler.fields import LISTS, OPENING, Place
 from orchestrator.compiler.references import need
 from orchestrator.compiler.scope import ERROR, RUN, Names, Scope
 from orchestrator.compiler.tools import OPERATION_OUTPUTS, SHELL_OUTPUT, Toolbox, command, command_around, python_config
-from orchestrator.expr.values import Const
+from orchestrator.expr.values import Const, compile_value
 from orchestrator.graph.fingerprint import definition_hash
 from orchestrator.graph.nodes import (
     AgentConfig,
@@ -109,12 +109,12 @@ def _labels(labels: Mapping[str, Any], report: Report) -> dict[str, str]:
         elif isinstance(item, str) and OPENING in item:
             report.error("E126", "no `${{ }}` here: labels are fixed", ("labels", key))
         else:
-            found[key] = str(cast("Const", Const(item)).value) if isinstance(item, str) else _plain(item)
+            found[key] = _plain(item)
     return found
 
 
-def _plain(item: Any) -> str:
-    return {True: "true", False: "false"}[item] if isinstance(item, bool) else str(item)
+def _plain(item: str | float | bool) -> str:
+    return cast("Const", compile_value(item, text=True)).value
 
 
 @dataclass(slots=True)
@@ -190,6 +190,7 @@ class _Lowering:
         """One step with everything inside of it. ``shown`` is the name of the nearest step that has one."""
         sites: list[Site] = []
         own = replace(place, sites=sites)
+        condition = None if step.if_ is None else own.bare(step.if_, (*step.at, "if"))
         at = step.at
         for index, other in enumerate([step.needs] if isinstance(step.needs, str) else step.needs or ()):
             need(
@@ -204,7 +205,6 @@ class _Lowering:
             sites=sites,
             said=said,
         )
-        condition = None if step.if_ is None else own.bare(step.if_, (*at, "if"))
         retry = None if step.retry is None else self._retry(step.retry, own)
         timeout = None if step.timeout is None else own.limit(step.timeout, (*at, "timeout"))
         config = _Kinds(self, draft, own, node_id, shown, folder).config(step)
@@ -277,7 +277,7 @@ class _Kinds:
             case written.SwitchStep():
                 return self._switch(step)
             case written.SetStep():
-                values = self.place.value(step.set, (*step.at, "set"))
+                values = self.place.value(step.set, (*step.at, "set"), want=self.draft.said)
                 self.draft.result = self.place.sites[-1]
                 return SetConfig(values=values)
             case written.FailStep():
@@ -344,7 +344,7 @@ class _Kinds:
 
     def _python(self, step: written.PythonStep) -> Config:
         at = (*step.at, "python")
-        known, returns = self.lowering.tools.function(step.python, at, None)
+        known, returns = self.lowering.tools.function(step.python, at)
         self.draft.known = (returns or ANY) if self.draft.said is None else None
         self.draft.checked = returns is not None
         config = python_config(step.python, at, self.lowering.resolved)
@@ -370,7 +370,7 @@ class _Kinds:
         outputs = None
         if step.outputs is not None:
             results = replace(inside, sites=[])
-            outputs = results.value(step.outputs, (*step.at, "outputs"))
+            outputs = results.value(step.outputs, (*step.at, "outputs"), want=self.draft.said)
             self.draft.result = results.sites[-1]
         return GroupConfig(block=block, outputs=outputs, join=self._join(step.join))
 
@@ -379,7 +379,7 @@ class _Kinds:
         over = place.bare(step.map, (*at, "map"), want=LISTS)
         site = place.sites.pop()
         name = step.as_ or "item"
-        self._check_name(step.as_, (*at, "as"))
+        place.check_name(step.as_, (*at, "as"))
         inside = replace(place.seeing({name: ANY, "index": INTEGER}), sites=[])
         site.binds = (inside.scope, name)
         key = None if step.key is None else inside.bare(step.key, (*at, "key"), want=None)
@@ -393,11 +393,6 @@ class _Kinds:
             step.do, inside, name="", node_id=f"{self.node_id}/do", shown=self.shown, folder=self.folder
         )
         return MapConfig(over=over, do=self.draft.do.node, as_=name, key=key, join=self._join(step.join), **limits)
-
-    def _check_name(self, name: str | None, at: Path) -> None:
-        if name is not None and name in (*self.place.scope.names, "steps", "secrets", "error", "args", "index"):
-            hint = "inner steps see outer names, so they must differ"
-            self.lowering.report.error("E237", f"`as: {name}` hides another name", at, hint=hint)
 
     def _join(self, join: Any) -> Join:
         match join:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections import Counter
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestrator.errors import did_you_mean
-from orchestrator.spec.diagnostics import Diagnostic, Note, Severity, has_errors, in_order
+from orchestrator.spec.diagnostics import Diagnostic, Note, Severity, has_errors
+from orchestrator.spec.nodes import Source, find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
 
 Path: TypeAlias = "tuple[str | int, ...]"
 Span: TypeAlias = "tuple[int, int]"
+
+# A hostile file must not cost more to explain than to read: so many problems of one text, so many suggestions.
+PER_PLACE: Final = 10
+SUGGESTIONS: Final = 50
+CANDIDATES: Final = 1000
+EXPRESSIONS: Final = 10_000
 
 
 class Report:
@@ -27,6 +35,9 @@ class Report:
         self.loaded = loaded
         self.found: list[Diagnostic] = []
         self.used: set[tuple[str, str]] = set()
+        self.expressions = 0
+        self._at: Counter[Path] = Counter()
+        self._suggested = 0
 
     def error(
         self,
@@ -40,24 +51,37 @@ class Report:
         notes: tuple[Note, ...] = (),
     ) -> None:
         """A problem at a value, at its ``key``, or at the ``span`` of its text."""
-        self.found.append(Diagnostic(code, message, self.mark(at, span, key=key), hint, notes))
+        self._at[at] += 1
+        if self._at[at] <= PER_PLACE:
+            self.found.append(Diagnostic(code, message, self.mark(at, span, key=key), hint, notes))
 
     def warn(self, code: str, message: str, at: Path, *, hint: str | None = None) -> None:
         """Something at a key that stands in no one's way."""
         self.found.append(Diagnostic(code, message, self.mark(at, key=True), hint, severity=Severity.WARNING))
 
     def unknown(
-        self, code: str, what: str, name: str, known: Iterable[str], at: Path, *, span: Span | None = None
+        self,
+        code: str,
+        what: str,
+        name: str,
+        known: Iterable[str],
+        at: Path,
+        *,
+        span: Span | None = None,
+        key: bool = False,
     ) -> None:
         """A name that stands for nothing, with the closest one that does."""
         names = list(known)
-        close = did_you_mean(name, names)
+        self._suggested += 1
+        close = did_you_mean(name, names[:CANDIDATES]) if self._suggested <= SUGGESTIONS else None
         listed = f"known: {', '.join(names[:12])}" if names else f"there is no {what} here"
-        self.error(
-            code, f"unknown {what} `{name}`", at, span=span, hint=f"did you mean `{close}`?" if close else listed
-        )
+        hint = f"did you mean `{close}`?" if close else listed
+        self.error(code, f"unknown {what} `{name}`", at, span=span, key=key, hint=hint)
 
     def mark(self, at: Path, span: Span | None = None, *, key: bool = False) -> Mark:
+        if span is not None and at[-1] == "template":
+            named = self.loaded.folder_of(at) / str(find(self.loaded.root, at)[1].data)
+            return Source(str(named.absolute()), self.loaded.parts[at], named.parent).mark(*span)
         if span is not None:
             return self.loaded.mark_in(at, *span)
         return self.loaded.key_mark(at) if key else self.loaded.mark(at)
@@ -65,9 +89,14 @@ class Report:
     def note(self, message: str, at: Path) -> Note:
         return Note(message, self.mark(at, key=True))
 
+    def room(self, count: int, at: Path) -> bool:
+        """Whether so many more expressions may stand in the file; the first time that they may not, it is said."""
+        before = self.expressions
+        self.expressions += count
+        if before <= EXPRESSIONS < self.expressions:
+            self.error("E116", f"the file has over {EXPRESSIONS:,} expressions", at)
+        return self.expressions <= EXPRESSIONS
+
     @property
     def failed(self) -> bool:
         return has_errors(self.found)
-
-    def in_order(self) -> list[Diagnostic]:
-        return list(in_order(self.found))

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
+from orchestrator.compiler.bounds import DEPTH, PARTS, parts_of
 from orchestrator.expr.check import Namespace
 from orchestrator.graph.nodes import InputDef, SecretDef
 from orchestrator.spec.diagnostics import Diagnostic
@@ -44,6 +45,7 @@ WHAT: Final[Mapping[Kind, tuple[str, str]]] = {
     "agents": ("E232", "agent"),
     "types": ("E220", "type"),
 }
+ALL_PARTS: Final = 100_000
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -62,13 +64,19 @@ class Resolved:
     input_types: ObjectType
     secrets: tuple[SecretDef, ...]
     steps: Mapping[str, Path]
+    parts: int = 0
     used: set[tuple[str, str]] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
 
     def type_at(self, data: Any, at: Path) -> Type:
         """The type that a field writes; ``any`` where it is none, which is said."""
         for word in words(data):
             self.used.add(("types", word))
-        return read_type(self.report, data, at, self.types) or ANY
+        found = read_type(self.report, data, at, self.types)
+        self.parts += parts_of(found) or 0
+        if self.parts > ALL_PARTS:
+            self.report.error("E116", f"the types of the file have over {ALL_PARTS:,} parts in all", at)
+            return ANY
+        return found
 
     def maybe_type(self, data: Any, at: Path) -> Type | None:
         return None if data is None else self.type_at(data, at)
@@ -107,12 +115,16 @@ def resolve(document: Document, report: Report, *, swap: Mapping[str, str], insp
     return resolved
 
 
-def read_type(report: Report, data: Any, at: Path, names: Mapping[str, Type]) -> Type | None:
-    """The type that plain data writes; None where it is none, which is said."""
+def read_type(report: Report, data: Any, at: Path, names: Mapping[str, Type]) -> Type:
+    """The type that plain data writes; ``any`` where it is none, or too large, which is said."""
     found, problems = parse_type_all(data, names)
     for problem in problems:
         report.error(problem.code, problem.message, (*at, *problem.path), hint=problem.hint)
-    return found
+    if found is not None and parts_of(found) is None:
+        message = f"a type has at most {PARTS:,} parts, with the types that it names, and nests at most {DEPTH} deep"
+        report.error("E116", message, at, hint="use `any` for a part of it")
+        return ANY
+    return ANY if found is None else found
 
 
 def words(data: Any) -> Iterator[str]:
@@ -154,7 +166,7 @@ def _types(written: Mapping[str, Any], report: Report) -> dict[str, Type]:
             if inner is None:
                 waiting.pop()
                 path.pop()
-                done[name] = done.get(name) or read_type(report, written[name], ("types", name), done) or ANY
+                done[name] = done.get(name) or read_type(report, written[name], ("types", name), done)
             elif inner in path:
                 cycle = " → ".join([*path[path.index(inner) :], inner])
                 report.error("E402", f"types in a cycle: {cycle}", ("types", inner), key=True, hint="use `any` in one")

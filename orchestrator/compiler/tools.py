@@ -79,7 +79,7 @@ class Toolbox:
             return draft, None
         if operation not in draft.definition.operations:
             known = list(draft.definition.operations)
-            self.resolved.report.unknown("E233", f"operation of `{name}`", operation, known, at)
+            self.resolved.report.unknown("E233", "operation", operation, known, at)
             return None
         return draft, operation
 
@@ -97,15 +97,10 @@ class Toolbox:
     def lower(self, tool: ToolBase, place: Place, name: str) -> ToolDraft:
         """One definition. ``place`` is where it stands; a named tool sees no step."""
         given, output = self._signature(tool)
-        fixed = set(tool.with_ or {})
-        seen = ANY if given is None else given
+        fixed = frozenset(tool.with_ or {})
+        visible = None if given is None else without(given, fixed)
+        seen = ANY if visible is None else replace(visible, fields={**visible.fields, **dict.fromkeys(fixed, ANY)})
         inner = place.seeing({"args": seen})
-        config = self._config(tool, inner)
-        visible = given
-        if given is not None and fixed:
-            left = {key: item for key, item in given.fields.items() if key not in fixed}
-            visible = replace(given, fields=left)
-        operations = self._operations(tool)
         definition = ToolDef(
             name=name,
             kind=_kind(tool),
@@ -114,14 +109,14 @@ class Toolbox:
             input=None if visible is None else to_schema(visible),
             output=None if tool.output is None or output is None else to_schema(output),
             fixed=self._fixed(tool, inner, given),
-            config=config,
+            config=self._config(tool, inner),
             on_doubt=self.on_doubt(tool.on_doubt, (*tool.at, "on_doubt"), inner),
             timeout=None if tool.timeout is None else place.limit(tool.timeout, (*tool.at, "timeout")),
             max_output=tool.max_output or 65536,
             dir=None if tool.dir is None else inner.text(tool.dir, (*tool.at, "dir")),
-            operations=operations,
+            operations=self._operations(tool),
         )
-        return ToolDraft(definition=definition, at=tool.at, input=visible, output=output)
+        return ToolDraft(definition=definition, input=visible, output=output, fixed=fixed)
 
     def _signature(self, tool: ToolBase) -> tuple[ObjectType | None, Type | None]:
         """What may be given and what comes back, as the definition or the function says."""
@@ -129,7 +124,10 @@ class Toolbox:
         output = self.resolved.maybe_type(tool.output, (*tool.at, "output"))
         match tool:
             case written.PythonTool():
-                known, returns = self.function(tool.python, (*tool.at, "python"), given)
+                at = (*tool.at, "python")
+                known, returns = self.function(tool.python, at)
+                if given is not None and known is not None:
+                    self._match(tool.python, at, {*given.fields, *(tool.with_ or {})}, known)
                 return given or known, output or returns
             case written.ShellTool():
                 return given, output or SHELL_OUTPUT
@@ -156,7 +154,8 @@ class Toolbox:
         at = (*tool.at, "with")
         value = place.value(tool.with_, at)
         if given is not None:
-            wanted = replace(given, optional=frozenset(given.fields))
+            # What models do not see need not stand in `input`.
+            wanted = replace(given, optional=frozenset(given.fields), closed=False)
             self.calls.append(Call(tool=_kind(tool), at=at, input=wanted, args=place.sites[-1]))
         return value
 
@@ -182,9 +181,13 @@ class Toolbox:
         if operation is not None:
             schema = from_schema(FILE_OPERATIONS[operation].input)
             return Call(tool=f"{name}.{operation}", at=at, input=cast("ObjectType", schema), args=args)
-        return Call(tool=name, at=at, input=ANYTHING if draft.input is None else draft.input, args=args)
+        if draft.input is not None or args is None or not isinstance(args.tree, dict):
+            return Call(tool=name, at=at, input=ANYTHING if draft.input is None else draft.input, args=args)
+        for key in sorted(draft.fixed & args.tree.keys()):
+            self.resolved.report.error("E404", f"`{name}` fixes the argument `{key}` itself", (*at, key), key=True)
+        return Call(tool=name, at=at, input=ANYTHING, args=args)
 
-    def function(self, ref: str, at: Path, given: ObjectType | None) -> tuple[ObjectType | None, Type | None]:
+    def function(self, ref: str, at: Path) -> tuple[ObjectType | None, Type | None]:
         """The parameters and the result of a python function, as far as its source tells."""
         report, inspect = self.resolved.report, self.resolved.inspect
         if inspect is None:
@@ -198,20 +201,17 @@ class Toolbox:
             return None, returns
         fields = {one["name"]: ANY if one["schema"] is None else from_schema(one["schema"]) for one in found["params"]}
         optional = frozenset(one["name"] for one in found["params"] if not one["required"])
-        known = ObjectType(fields, optional, closed=not found["extra"])
-        if given is not None:
-            self._match(ref, at, given, known)
-        return known, returns
+        return ObjectType(fields, optional, closed=not found["extra"]), returns
 
-    def _match(self, ref: str, at: Path, given: ObjectType, known: ObjectType) -> None:
-        """A declared input against the parameters of the function."""
+    def _match(self, ref: str, at: Path, given: set[str], known: ObjectType) -> None:
+        """Declared and fixed arguments against the parameters of the function."""
         report = self.resolved.report
-        for name in given.fields:
+        for name in sorted(given):
             if known.closed and name not in known.fields:
                 report.unknown("E246", f"parameter of `{ref}`", name, known.fields, at)
         for name in known.fields:
-            if name not in known.optional and name not in given.fields:
-                report.error("E246", f"`{ref}` needs `{name}`, which `input` does not have", at)
+            if name not in known.optional and name not in given:
+                report.error("E246", f"`{ref}` needs `{name}`, which neither `input` nor `with` has", at)
 
     def _operations(self, tool: ToolBase) -> dict[str, Effect]:
         if not isinstance(tool, written.FilesTool):
@@ -268,6 +268,11 @@ class Toolbox:
 
 
 _BESIDE: Final = "a function is looked for in the environment, then in the folder of the file that names it"
+
+
+def without(given: ObjectType, names: frozenset[str]) -> ObjectType:
+    """An object without some of its fields."""
+    return replace(given, fields={key: item for key, item in given.fields.items() if key not in names})
 
 
 def python_config(ref: str, at: Path, resolved: Resolved) -> dict[str, Value]:

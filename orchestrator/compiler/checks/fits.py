@@ -24,20 +24,19 @@ def is_constant(tree: Any) -> bool:
             return True
 
 
-def fit_constant(report: Report, value: Any, at: Path, want: Type) -> Type:
-    """Say all that keeps a constant from being of a type; it counts as of that type from there on."""
+def fit_constant(report: Report, value: Any, at: Path, want: Type, noun: str) -> None:
+    """Say all that keeps a constant from being of a type."""
     fields = without_null(bare(want))
     if isinstance(value, dict) and isinstance(fields, ObjectType):
         given = cast("dict[str, Any]", value)
         for name in given:
             if fields.closed and name not in fields.fields:
-                report.unknown("E243", "argument", name, fields.fields, (*at, name))
+                report.unknown("E243", noun, name, fields.fields, (*at, name), key=True)
         for name, inner in fields.fields.items():
             if name not in given and name not in fields.optional:
-                report.error("E242", f"`{name}` is missing here", at, key=True)
+                report.error("E242", f"the {noun} `{name}` is missing", at, key=True)
             elif name in given and not (given[name] is None and name in fields.optional):
-                fit_constant(report, given[name], (*at, name), inner)
-        return want
+                fit_constant(report, given[name], (*at, name), inner, "field")
+        return
     for problem in check_value(to_schema(want), value):
         report.error("E241", f"this does not fit: {problem}", at)
-    return want

@@ -34,7 +34,7 @@ def check(report: Report, draft: Draft) -> None:
         return
     for key in draft.cases:
         if key not in values:
-            report.unknown("E245", "case", key, values, (*draft.at, "cases", key))
+            report.unknown("E245", "case", key, values, (*draft.at, "cases", key), key=True)
     missing = [value for value in values if value not in draft.cases]
     if draft.otherwise is not None:
         if not missing and not may_be_null(subject):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.compiler.bounds import bounded
 from orchestrator.compiler.checks import order, switches
 from orchestrator.compiler.checks.fits import fit_constant, is_constant
 from orchestrator.compiler.fields import Leaf
@@ -48,9 +49,9 @@ _ITEM_ERROR: Final = nullable(ERROR)
 def check(lowered: Lowered) -> None:
     """Type the whole file: what stands in no step first, since it sees none."""
     typing = _Typing(lowered.resolved.report)
-    typing.sites(lowered.sites)
     for call in lowered.tools.calls:
         typing.call(call)
+    typing.sites(lowered.sites)
     typing.block(lowered.root)
     typing.sites(lowered.outputs)
     if lowered.on_failure is not None:
@@ -59,10 +60,11 @@ def check(lowered: Lowered) -> None:
 
 @dataclass(slots=True)
 class _Typing:
-    """``known`` are the paths that are not null here, since an ``if`` around says so."""
+    """``known`` are the paths that are not null here, since an ``if`` says so; ``noun`` is what keys are called."""
 
     report: Report
     known: frozenset[tuple[str, ...]] = frozenset()
+    noun: str = "field"
 
     def block(self, block: BlockDraft) -> None:
         block.names.types.update(dict.fromkeys(block.names.at, ANY))
@@ -80,7 +82,7 @@ class _Typing:
             if draft.node.condition is not None and site.at == (*draft.at, "if"):
                 self.known |= _holding(site)
         found = self.result(draft)
-        draft.type = draft.said if draft.said is not None else found
+        draft.type = draft.said if draft.said is not None else bounded(found)
         if draft.said is not None and not assignable(found, draft.said):
             message = f"the result is {found}, and `output` wants {draft.said}"
             self.report.error("E241", message, (*draft.at, "output"))
@@ -109,8 +111,7 @@ class _Typing:
 
     def found(self, draft: Draft) -> Type:
         assert draft.result is not None
-        if draft.said is None or draft.result not in draft.sites:
-            draft.result.want = draft.said
+        if isinstance(draft.step, written.GroupStep):
             self.site(draft.result)
         return ANY if draft.said is not None else draft.result.type
 
@@ -135,7 +136,7 @@ class _Typing:
     def call(self, call: Call) -> None:
         """Arguments against what the tool takes."""
         if call.args is not None:
-            call.args.want = call.input
+            call.args.want, call.args.noun = call.input, "argument"
             return
         for name in call.input.fields:
             if name not in call.input.optional:
@@ -152,6 +153,7 @@ class _Typing:
         before = self.known
         if site.guard is not None:
             self.known |= _holding(site.guard)
+        self.noun = site.noun
         site.type = self.tree(site.tree, site.at, site.scope.names, site.want)
         self.known = before
         if site.binds is not None:
@@ -161,33 +163,35 @@ class _Typing:
 
     def tree(self, tree: Tree, at: Path, names: Mapping[str, Entry], want: Type | None) -> Type:
         if want is not None and is_constant(tree):
-            return fit_constant(self.report, tree, at, want)
+            fit_constant(self.report, tree, at, want, self.noun)
+            return self.tree(tree, at, names, None)
         inner = None if want is None else without_null(bare(want))
         match tree:
             case Leaf():
                 return self.leaf(tree, names, want)
             case dict():
-                return self.mapping(cast("dict[str, Any]", tree), at, names, inner)
+                return self.mapping(tree, at, names, inner)
             case list():
                 item = inner.item if isinstance(inner, ListType) else None
                 found: Type = NEVER
-                for index, part in enumerate(cast("list[Any]", tree)):
+                for index, part in enumerate(tree):
                     found = join(found, self.tree(part, (*at, index), names, item))
                 return self.fits(ListType(found), at, inner, ListType)
             case _:
                 return scalar_type(tree)
 
     def mapping(self, tree: dict[str, Any], at: Path, names: Mapping[str, Entry], want: Type | None) -> Type:
+        noun, self.noun = self.noun, "field"
         fields = want.fields if isinstance(want, ObjectType) else {}
         found: dict[str, Type] = {}
         for name, part in tree.items():
             if isinstance(want, ObjectType) and want.closed and name not in fields:
-                self.report.unknown("E243", "argument", name, fields, (*at, name))
+                self.report.unknown("E243", noun, name, fields, (*at, name), key=True)
             found[name] = self.tree(part, (*at, name), names, fields.get(name))
         if isinstance(want, ObjectType):
             for name in fields:
                 if name not in tree and name not in want.optional:
-                    self.report.error("E242", f"`{name}` is missing here", at, key=True)
+                    self.report.error("E242", f"the {noun} `{name}` is missing", at, key=True)
         return self.fits(ObjectType(found), at, want, ObjectType)
 
     def fits(self, found: Type, at: Path, want: Type | None, kind: type[Type]) -> Type:
@@ -205,10 +209,9 @@ class _Typing:
                 continue
             checked = check_expression(part, names, known=self.known, expected=None if leaf.text else want)
             found = checked.type
-            hint = self.report.loaded.quoting_hint(leaf.at)
             for problem in checked.problems:
                 span = (problem.offset, problem.end)
-                self.report.error(problem.code, problem.message, leaf.at, span=span, hint=hint or problem.hint)
+                self.report.error(problem.code, problem.message, leaf.at, span=span, hint=problem.hint)
             if leaf.text and not checked.problems and (may_be_null(found) or found == NULL):
                 message = f"`{unparse(part)}` may be null, and text takes none"
                 hint = "default(x, …) gives a value for null"
@@ -249,8 +252,9 @@ def _block_type(block: BlockDraft, *, settled: bool) -> Type:
 
 def step_type(draft: Draft) -> Type:
     """What ``steps.NAME`` has: output, status and error; counts and items of a map or a group; files of a script."""
-    output = ANY if isinstance(draft.type, NeverType) else draft.type
-    fields: dict[str, Type] = {"output": output, "status": STATUS, "error": nullable(ERROR)}
+    fields: dict[str, Type] = {"output": draft.type, "status": STATUS, "error": nullable(ERROR)}
+    if isinstance(draft.type, NeverType):
+        del fields["output"]
     match draft.step:
         case written.MapStep() | written.GroupStep():
             keyed = isinstance(draft.step, written.GroupStep)
