@@ -15,7 +15,7 @@ from orchestrator.engine.reopen import reopened
 from orchestrator.graph.fingerprint import graph_hash
 from orchestrator.graph.nodes import graph_from_json, to_json
 from orchestrator.ids import new_owner, new_run_id
-from orchestrator.journal.errors import Fenced, StoreError, StoreUnavailable, UnknownDriver
+from orchestrator.journal.errors import Fenced, RunEnded, StoreError, StoreUnavailable, UnknownDriver
 from orchestrator.journal.records import Draft, Record
 from orchestrator.journal.slices import RunHandle
 from orchestrator.journal.state import RunState, fold
@@ -207,7 +207,7 @@ class Host:
         with anyio.CancelScope(shield=True), anyio.move_on_after(self.settings.grace):
             try:
                 await self.store.send(row)
-            except StoreError:
+            except (StoreError, RunEnded):
                 return
 
     # Inside
