@@ -213,7 +213,9 @@ class RunDriver:
             if intent.act.stop is not None or self._stopping:
                 self._never_began(intent)
             else:
-                self.host.spawn(self._effect, intent)
+                # Known as running from here on: what is stopped before its task begins must be stopped, too.
+                scope = self._running[intent.path] = anyio.CancelScope()
+                self.host.spawn(self._effect, intent, scope)
         while self._unsafe and self._unsafe[0][0] <= head:
             self._unsafe.popleft()
         if self.state.finished is not None:
@@ -234,9 +236,7 @@ class RunDriver:
 
     # Effects
 
-    async def _effect(self, intent: Intent) -> None:
-        scope = anyio.CancelScope()
-        self._running[intent.path] = scope
+    async def _effect(self, intent: Intent, scope: anyio.CancelScope) -> None:
         draft: Draft | None = None
         try:
             with scope:

@@ -36,7 +36,7 @@ def start_early() -> None:
     def pump(self: drive.RunDriver, *args: Any, **kwargs: Any) -> None:
         real(self, *args, **kwargs)
         while self._launch:
-            self.host.spawn(self._effect, self._launch.popleft()[1])
+            self.host.spawn(self._effect, self._launch.popleft()[1], anyio.CancelScope())
 
     drive.RunDriver._pump = pump
 
