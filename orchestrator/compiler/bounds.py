@@ -10,18 +10,19 @@ if TYPE_CHECKING:
     from orchestrator.spec.types import Type
 
 PARTS: Final = 2000
+RESULT: Final = 500
 DEPTH: Final = 64
 """Values nest no deeper either (``jsonish.clean``)."""
 
 
-def parts_of(type_: Type) -> int | None:
-    """How many parts a type has, along every path; None where there are over ``PARTS``, or it nests over ``DEPTH``."""
+def parts_of(type_: Type, most: int = PARTS) -> int | None:
+    """How many parts a type has, along every path; None where there are over ``most``, or it nests over ``DEPTH``."""
     count = 0
     waiting: list[tuple[Type, int]] = [(type_, 1)]
     while waiting:
         found, depth = waiting.pop()
         count += 1
-        if count > PARTS or depth > DEPTH:
+        if count > most or depth > DEPTH:
             return None
         match found:
             case Nullable(inner=inner) | ListType(item=inner) | Faceted(base=inner):
@@ -34,5 +35,5 @@ def parts_of(type_: Type) -> int | None:
 
 
 def bounded(type_: Type) -> Type:
-    """The type, or ``any`` for one that is too large to be looked at."""
-    return ANY if parts_of(type_) is None else type_
+    """The type of a result, or ``any`` for one that is too large to be looked at again and again."""
+    return ANY if parts_of(type_, RESULT) is None else type_

@@ -192,16 +192,17 @@ class Place:
                 ]
                 trees = [tree for _, tree in made]
                 values = tuple(value for value, _ in made)
-                constant = all(isinstance(value, Const) for value in values)
-                return Const(trees) if constant else ListOf(values), trees
+                constants = [value.value for value in values if isinstance(value, Const)]
+                return Const(constants) if len(constants) == len(values) else ListOf(values), trees
             case dict():
                 fields = {
                     name: self._compile(item, (*at, name), text=text, encode=encode)
                     for name, item in cast("dict[str, Any]", data).items()
                 }
                 tree = {name: inner for name, (_, inner) in fields.items()}
-                constant = all(isinstance(value, Const) for value, _ in fields.values())
-                return Const(tree) if constant else MapOf({name: value for name, (value, _) in fields.items()}), tree
+                values = {name: value for name, (value, _) in fields.items()}
+                constants = {name: value.value for name, value in values.items() if isinstance(value, Const)}
+                return Const(constants) if len(constants) == len(values) else MapOf(values), tree
             case _:
                 constant = cast("Const", compile_value(data, text=text))
                 return constant, constant.value

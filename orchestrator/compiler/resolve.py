@@ -71,11 +71,12 @@ class Resolved:
         """The type that a field writes; ``any`` where it is none, which is said."""
         for word in words(data):
             self.used.add(("types", word))
+        if self.parts > ALL_PARTS:
+            return ANY
         found = read_type(self.report, data, at, self.types)
         self.parts += parts_of(found) or 0
         if self.parts > ALL_PARTS:
             self.report.error("E116", f"the types of the file have over {ALL_PARTS:,} parts in all", at)
-            return ANY
         return found
 
     def maybe_type(self, data: Any, at: Path) -> Type | None:
