@@ -6,9 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-SOURCES = frozenset(
-    {".py", ".pyi", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cc", ".java", ".rb", ".sh", ".sql", ".yaml", ".toml"}
-)
+SOURCES = frozenset({".py", ".pyi", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cc", ".java", ".rb", ".sh", ".sql"})
 COMMENTS = ("#", "//", "--", "/*", "*")
 MOST_FILES = 1000
 MOST_BYTES = 4_000_000

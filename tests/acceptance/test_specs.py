@@ -95,7 +95,7 @@ def test_quickstart(tmp_path: Path, project: Path) -> None:
     report = (tmp_path / "report.md").read_text()
     assert "3 files, 41 lines, 38 of them code." in report
     assert "| `pkg/long.py` | 32 | 30 |" in report
-    assert "- `middle.go`: Read by the scripted model" in report
+    assert "- `middle.go`: It begins: // a comment" in report
     assert "no API was called" in report
     # Each of two agents answered once with a call of its tool, and once in the end.
     with closing(sqlite3.connect(tmp_path / "runs.db")) as db:
