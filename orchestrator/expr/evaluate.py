@@ -217,11 +217,11 @@ class _Compiler:
                 return ABSENT
             elif type(items) is not list:
                 raise _placed(wrong(expr.name, items), expr.target)
-            state.charge(cost * len(items))
             variables = state.vars
             if len(variables) <= level:
                 variables.extend([None] * (level + 1 - len(variables)))
             try:
+                state.charge(cost * len(items))
                 return loop(state, items, level, body, where, expr)
             except EvalError as error:
                 error.place(expr.offset, expr.end)

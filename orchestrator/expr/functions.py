@@ -257,8 +257,10 @@ def _values(_: State, value: dict[str, Any]) -> Items:
 def _object(_: State, pairs: Items) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for pair in pairs:
-        if not isinstance(pair, list) or len(cast("Items", pair)) != 2:
+        if not isinstance(pair, list):
             raise WrongType("object takes a list of [key, value]")
+        if len(cast("Items", pair)) != 2:
+            raise EvalError("object takes a list of [key, value]")
         key, value = cast("Items", pair)
         if not isinstance(key, str):
             raise wrong("the key of an object", key)

@@ -289,8 +289,9 @@ class _Parser:
         entries: list[tuple[Expr, Expr]] = []
         while self.token.kind != "}":
             key = self.expression(0)
-            if isinstance(key, Name) and self.token.kind == ":":
-                hint = f"write '{key.name}': a key without quotes is an expression"
+            bare = isinstance(key, Name) and key.end - key.offset == len(key.name)
+            if isinstance(key, Name) and bare and self.token.kind == ":":
+                hint = f"write '{key.name}', or ({key.name}) for the value of that name"
                 raise ExprSyntaxError("a key of a map stands in quotes", offset=key.offset, end=key.end, hint=hint)
             self.expect(":", opened)
             entries.append((key, self.expression(0)))
