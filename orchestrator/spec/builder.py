@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAX_NODES: Final = 20_000
 MAX_DEPTH: Final = 64
 MAX_ALIASES: Final = 100
+MAX_PROBLEMS: Final = 1_000
 
 _ANCHOR: Final = re.compile(r"&\S+\s+")
 _TAG: Final = re.compile(r"!<[^>\s]*>|![^\s,\[\]{}]*")
@@ -246,14 +247,18 @@ class Builder:
                 self._problem("E103", message, node.end, end, hint=QUOTE)
             else:
                 mark = node.source.mark(node.end, end)
-                self._problems.append(
-                    warning("W501", message, mark, hint=f"{QUOTE}, or give the comment a line of its own")
-                )
+                self._say(warning("W501", message, mark, hint=f"{QUOTE}, or give the comment a line of its own"))
 
     def _problem(
         self, code: str, message: str, start: int, end: int, *, hint: str | None = None, notes: tuple[Note, ...] = ()
     ) -> None:
         if any(one.skip for one in self._stack):  # what is wrong inside a key that is wrong itself says nothing
             return
-        mark = self._source.mark(start, end)
-        self._problems.append(Diagnostic(code, message, mark, hint, notes))
+        self._say(Diagnostic(code, message, self._source.mark(start, end), hint, notes))
+
+    def _say(self, diagnostic: Diagnostic) -> None:
+        if len(self._problems) >= MAX_PROBLEMS:
+            message = f"over {MAX_PROBLEMS:,} problems: the rest of the file was not read"
+            self._problems.append(Diagnostic("E116", message, diagnostic.mark))
+            raise OverLimit
+        self._problems.append(diagnostic)

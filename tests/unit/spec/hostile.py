@@ -1,6 +1,6 @@
 """Texts that are made to cost much, by name; and, run as a program, what each of them costs to read.
 
-``python hostile.py NAME…`` prints a line of JSON for each: seconds of CPU, codes found, the peak of memory so far in MiB.
+``python hostile.py NAME…`` prints a line of JSON for each: seconds of CPU, codes, and the peak of memory in MiB.
 """
 
 from __future__ import annotations
