@@ -124,17 +124,22 @@ class Place:
             if data.lstrip().startswith(OPENING):
                 parts = tuple(part for part in parse_template(data) if not (isinstance(part, str) and part.isspace()))
                 if len(parts) != 1 or isinstance(parts[0], str):
-                    hint = "write it without `${{ }}`, as one expression"
-                    self.report.error("E240", "this field takes one expression, not text", at, hint=hint)
-                    return "null"
+                    return self._mixed(at)
                 expr = parts[0]
             else:
                 expr = parse(data)
         except ExprSyntaxError as error:
+            if OPENING in data and not data.lstrip().startswith(OPENING):
+                return self._mixed(at)
             self._syntax(error, at)
             return "null"
         site.tree = Leaf(at, (expr,), text=False, broken=not refer(self.report, self.scope, expr, at))
         return data[expr.offset : expr.end] if data.lstrip().startswith(OPENING) else data.strip()
+
+    def _mixed(self, at: Path) -> str:
+        hint = "write it without `${{ }}`, as one expression"
+        self.report.error("E240", "this field takes one expression, not text", at, hint=hint)
+        return "null"
 
     def prompt(self, data: str | list[Any], at: Path) -> Value:
         """A text, or a list of text parts."""
