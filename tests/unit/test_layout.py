@@ -20,6 +20,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 # Each costs start-up time that `orch --help`, `orch list` or a resume must not pay.
 HEAVY = ("anthropic", "openai", "mcp", "httpx2", "asyncpg", "aiomysql", "rich.live", "jsonschema_rs", "re2")
+# These are themselves imported where they are needed alone.
+LATE = {"rich.live": {"cli/render/live.py"}}
 
 
 @cache
@@ -55,6 +57,11 @@ def importers(name: str, *, at_top: bool = False) -> set[str]:
     }
 
 
+def dotted(module: str) -> str:
+    """The name of a module by its path in the package."""
+    return "orchestrator." + module.removesuffix(".py").replace("/", ".")
+
+
 def test_importers_sees_what_it_looks_for() -> None:
     assert "errors.py" in importers("enum", at_top=True)
     assert "clock.py" in importers("orchestrator.platform")
@@ -75,7 +82,8 @@ def test_yaml_is_read_in_one_place() -> None:
 
 @pytest.mark.parametrize("name", HEAVY)
 def test_heavy_modules_are_imported_where_they_are_needed(name: str) -> None:
-    assert importers(name, at_top=True) == set()
+    assert importers(name, at_top=True) <= LATE.get(name, set())
+    assert {other for late in LATE.get(name, ()) for other in importers(dotted(late), at_top=True)} == set()
 
 
 def test_unit_tests_mirror_the_package() -> None:
