@@ -143,7 +143,9 @@ async def found_run(reference: str, config: Config) -> AsyncGenerator[Found]:
             row = await _pick(store, reference)
         except (NoDatabase, NoSuchRun, NotThatManyRuns) as error:
             if noted is None:
-                raise _absent(error, reference) from None
+                # A store that was asked for by name has to be there; the default one comes with the first run.
+                absent = isinstance(error, NoDatabase) and not chosen.explicit
+                raise NoSuchRun(reference) if absent else error from None
         else:
             if noted is None or not _LAST.fullmatch(reference) or noted.at <= row.created_at:
                 yield Found(store, row, chosen)
@@ -151,10 +153,6 @@ async def found_run(reference: str, config: Config) -> AsyncGenerator[Found]:
         named = Named(noted.store, Path.cwd(), "note")
         async with opened(named, config, create=False) as store:
             yield Found(store, await _pick(store, noted.run), named)
-
-
-def _absent(error: OrchError, reference: str) -> OrchError:
-    return NoSuchRun(reference) if isinstance(error, NoDatabase) else error
 
 
 def _noted(reference: str, notes: list[Note], here: str) -> Note | None:

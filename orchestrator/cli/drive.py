@@ -13,7 +13,7 @@ from orchestrator.cli.render.end import EXITS, say_end
 from orchestrator.cli.render.records import record_object
 from orchestrator.cli.render.text import json_text, plain
 from orchestrator.cli.render.watch import watcher
-from orchestrator.errors import Exit
+from orchestrator.errors import Exit, OrchError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -143,16 +143,31 @@ async def drive(
     settings = Settings() if config.lease is None else Settings(lease=config.lease)
     caught: list[int] = []
     host = Host(store=store, services=services, clock=SystemClock(), settings=settings, listen=show.listen)
-    ends: list[RunEnd] = []
     with _printing_to(show):
-        async with host, anyio.create_task_group() as tasks:
-            tasks.start_soon(_signals, host, caught)
-            tasks.start_soon(show.watcher.pump)
-            ends.append(await act(host))
-            tasks.cancel_scope.cancel()
+        async with host:
+            end = await _beside(act, host, show, caught)
+            # Raised here and not in the task group, which would wrap it: the host looks at what it is.
+            if isinstance(end, OrchError):
+                raise end
     show.watcher.close()
-    show.end(ends[0])
-    return ends[0], caught[0] if caught and ends[0].status == "stopped" else None
+    show.end(end)
+    return end, caught[0] if caught and end.status == "stopped" else None
+
+
+async def _beside(
+    act: Callable[[Host], Awaitable[RunEnd]], host: Host, show: Show, caught: list[int]
+) -> RunEnd | OrchError:
+    """What ``act`` gives or raises, while signals are heard and the screen is drawn."""
+    found: list[RunEnd | OrchError] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_signals, host, caught)
+        tasks.start_soon(show.watcher.pump)
+        try:
+            found.append(await act(host))
+        except OrchError as error:
+            found.append(error)
+        tasks.cancel_scope.cancel()
+    return found[0]
 
 
 async def _signals(host: Host, caught: list[int]) -> None:

@@ -141,7 +141,9 @@ def test_a_reader_that_goes_away_is_no_bug(folder: Path) -> None:
 
 def test_what_a_step_prints_is_no_data(folder: Path) -> None:
     (folder / "mod.py").write_text("def f() -> int:\n    print('noise \\x1b[2J')\n    return 1\n")
-    (folder / "print.yaml").write_text("version: 1\nsteps:\n  a: {python: 'mod:f'}\noutputs: {a: '${{ steps.a.output }}'}\n")
+    (folder / "print.yaml").write_text(
+        "version: 1\nsteps:\n  a: {python: 'mod:f'}\noutputs: {a: '${{ steps.a.output }}'}\n"
+    )
     done = orch(folder, "run", "print.yaml", "--store", STORE)
     assert document(done) == {"a": 1}
     assert "noise" in done.stderr
@@ -385,8 +387,12 @@ def test_validate_formats_and_exits(folder: Path) -> None:
 
 
 def test_validate_takes_a_folder_and_knows_what_is_imported(tmp_path: Path) -> None:
-    (tmp_path / "common.yaml").write_text("version: 1\nmodels:\n  default: {provider: scripted, replies: [{text: hi}]}\n")
-    (tmp_path / "main.yaml").write_text("version: 1\nimports: [./common.yaml]\nsteps:\n  a: {agent: {}, prompt: hello}\n")
+    (tmp_path / "common.yaml").write_text(
+        "version: 1\nmodels:\n  default: {provider: scripted, replies: [{text: hi}]}\n"
+    )
+    (tmp_path / "main.yaml").write_text(
+        "version: 1\nimports: [./common.yaml]\nsteps:\n  a: {agent: {}, prompt: hello}\n"
+    )
     done = orch(tmp_path, "validate", ".")
     assert done.returncode == 0, done.stderr
     assert "1 file: valid" in done.stderr
@@ -501,7 +507,9 @@ def test_a_killed_write_is_in_doubt_until_someone_settles_it(folder: Path) -> No
     assert orch(folder, "resolve", "slow", "first", "--retry", "--store", STORE).returncode == 3
     assert orch(folder, "resolve", "slow", "wait", "--result", "{", "--store", STORE).returncode == 2
     result = '{"exit": 0, "stdout": "told", "stderr": ""}'
-    assert document(orch(folder, "resolve", "slow", "wait", "--result", result, "--store", STORE))["status"] == "resolved"
+    assert (
+        document(orch(folder, "resolve", "slow", "wait", "--result", result, "--store", STORE))["status"] == "resolved"
+    )
     assert document(orch(folder, "resume", "slow", "--store", STORE)) == {"wait": "told"}
     assert document(orch(folder, "resume", "slow", "--store", STORE)) == {"wait": "told"}
     assert document(orch(folder, "verify", "slow", "--store", STORE))["ok"] is True

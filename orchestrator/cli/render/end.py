@@ -51,7 +51,7 @@ def say_end(screen: Screen, end: Any) -> None:
     status = screen.style(f"{mark} {end.status}", "bold", color)
     screen.say(f"{status}{reason}  {took}  {count(end.tokens)} tokens  {money(end.spend)}")
     screen.say(f"run {one_line(end.run_id)}")
-    doubtful = next((str(wait.get("path")) for wait in end.waits if wait.get("for") == "doubt"), None)
+    doubtful = next((str(wait["step"]) for wait in end.waits if wait.get("reason") == "doubt"), None)
     command = next_command(end.run_id, end.status, "doubt" if doubtful else end.reason, step=doubtful)
     if command:
         screen.say(f"next: {command}")
@@ -59,7 +59,7 @@ def say_end(screen: Screen, end: Any) -> None:
 
 def describe_wait(wait: dict[str, Any]) -> str:
     """What a run waits for, on one line."""
-    what = str(wait.get("for") or wait.get("kind") or "")
-    path = str(wait.get("path") or "")
-    more = str(wait.get("message") or wait.get("reason") or "")
-    return one_line(" ".join(part for part in (path, what, more) if part), 200)
+    doubt = wait.get("reason") == "doubt"
+    reason = "is in doubt: whether its effect happened is not known" if doubt else wait.get("reason")
+    texts = (wait.get("step"), reason, wait.get("message"))
+    return one_line(" ".join(str(text) for text in texts if text), 200)
