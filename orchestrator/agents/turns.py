@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.agents.builtin import FILE_OPERATIONS, READ_RESULT
 from orchestrator.agents.messages import ToolSpec
-from orchestrator.jsonish import hash_of, loads
+from orchestrator.jsonish import canonical, digest, loads
 from orchestrator.spec.types import check_value
 
 if TYPE_CHECKING:
@@ -145,7 +145,16 @@ def offers_of(agent: AgentDef) -> dict[str, Offer]:
     return offers
 
 
-def frame_hash(*, settings: dict[str, Any], system: str, tools: list[ToolSpec], output: Schema | None) -> str:
-    """The hash of all of a request but its messages: once per agent step."""
-    specs = [[tool.name, tool.description, tool.schema] for tool in tools]
-    return hash_of([settings, system, specs, output])
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """All of a request but its messages: its hash, and the size in bytes of what the model reads of it."""
+
+    hash: str
+    size: int
+
+
+def frame_of(*, settings: dict[str, Any], system: str, tools: list[ToolSpec], output: Schema | None) -> Frame:
+    """Computed once per agent step. Which key pays is no part of what is asked."""
+    read = canonical([system, [[tool.name, tool.description, tool.schema] for tool in tools], output])
+    asked = {key: value for key, value in settings.items() if key != "api_key"}
+    return Frame(digest(canonical(asked) + read), len(read))

@@ -67,12 +67,13 @@ def build_services(secrets: Mapping[str, str], *, redactor: Redactor, files_fold
 
 def _reserve(settings: Mapping[str, Any], size: int) -> int | None:
     """The worst case of a call of ``size`` bytes, in micro-dollars."""
+    from orchestrator.providers.anthropic_body import cache_ttl
     from orchestrator.providers.prices import worst_case
 
     price = _price(settings)
     if price is None:
         return 0 if _free(settings) else None
-    return worst_case(size, int(settings.get("max_tokens", 4096)), price)
+    return worst_case(size, int(settings.get("max_tokens", 4096)), price, ttl=cache_ttl(settings) or "5m")
 
 
 def _cost(settings: Mapping[str, Any], usage: Usage) -> int | None:

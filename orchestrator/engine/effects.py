@@ -63,7 +63,7 @@ class Effects:
         if intent.kind != "model":
             return None
         talk: Talk = intent.act.owner.data  # pyright: ignore[reportAttributeAccessIssue]
-        size = talk.conversation.size + len(talk.system)
+        size = talk.conversation.size + talk.frame_size
         return {
             "usd": self._services.reserve(talk.settings, size),
             "tokens": size + int(talk.settings.get("max_tokens", 4096)),
@@ -174,8 +174,10 @@ class Effects:
             except Exception as raised:  # noqa: BLE001 - the attempt boundary: a provider's bug is this attempt's end
                 error = ModelError("invalid_reply", f"{type(raised).__name__}: {raised}")
         billed = error.usage
-        refused = error.status is not None and error.status >= 400  # before any token was made
-        cost = 0 if refused or not error.sent else None if billed is None else services.cost(talk.settings, billed)
+        # No usage is not no cost: only what says that nothing was billed is free, and what says nothing keeps its
+        # reservation.
+        free = not error.sent or billed == Usage()
+        cost = 0 if free else None if billed is None else services.cost(talk.settings, billed)
         outcome = Failed(
             error.code,
             services.redact(error.message),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, assert_never, cast
 
 from orchestrator.agents.conversation import Conversation, ToolCall, preview
 from orchestrator.agents.messages import invalid_input
-from orchestrator.agents.turns import CallModel, CallTools, Finish, Stop, frame_hash, next_turn, offers_of
+from orchestrator.agents.turns import CallModel, CallTools, Finish, Stop, frame_of, next_turn, offers_of
 from orchestrator.engine.activation import Intent, Phase
 from orchestrator.engine.steps.call import Effects
 from orchestrator.engine.steps.common import Base
@@ -40,6 +40,7 @@ class Talk:
     output: Schema | None
     turns: int
     frame: str
+    frame_size: int
     turn: Node
     children: dict[str, Act] = field(default_factory=dict[str, Any])
     calls: tuple[ToolCall, ...] = ()
@@ -65,6 +66,9 @@ class Agent(Base):
         prompt = "" if config.prompt is None else str(decider.render(act, config.prompt, "prompt"))
         offers = offers_of(agent)
         output = act.node.output or agent.output
+        frame = frame_of(
+            settings=settings, system=system, tools=[offer.spec for offer in offers.values()], output=output
+        )
         conversation = Conversation()
         conversation.add_user(prompt)
         act.data = Talk(
@@ -75,9 +79,8 @@ class Agent(Base):
             offers=offers,
             output=output,
             turns=decider.limit(act, agent.turns, "turns"),
-            frame=frame_hash(
-                settings=settings, system=system, tools=[offer.spec for offer in offers.values()], output=output
-            ),
+            frame=frame.hash,
+            frame_size=frame.size,
             turn=Node(
                 name="", id=f"{act.node.id}/turn", kind="turn", config=config, retry=act.node.retry or MODEL_RETRY
             ),
