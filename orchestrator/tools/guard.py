@@ -1,13 +1,11 @@
 """The process between a driver and a program that it runs: it leaves nothing of the program running.
 
-Run as a file, in a fresh interpreter without site packages, so it imports little, and nothing of this package::
+It runs in a fresh interpreter without site packages, and imports little, and nothing of this package: start-up is most
+of what a call costs. Its arguments are three descriptors:
 
-    python -I -S guard.py ORDER LIFE REPORT
-
-Three descriptors: ``ORDER`` a file with one JSON object, ``{"argv", "env", "rlimits", "grace"}`` (``grace``: seconds
-between TERM and KILL); ``LIFE`` one that reads as ended when the driver has died or wants the program gone; ``REPORT``
-gets one JSON line: ``{"exit": code}``, ``{"error": errno}`` where the program could not be started, or
-``{"killed": true}``.
+``ORDER`` a file with a marshalled mapping, ``{"argv", "env", "rlimits", "grace"}`` (``grace``: seconds between TERM and
+KILL); ``LIFE`` one that reads as ended when the driver has died or wants the program gone; ``REPORT`` gets one word and
+a number: ``exit CODE``, ``error ERRNO`` where the program could not be started, or ``killed 0``.
 
 The program's variables come in the order, so that none of them has a part in how this process runs.
 
@@ -17,14 +15,14 @@ becomes this one's child. When there is none left, nothing is.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
+import marshal
 import os
 import select
 import signal
 import sys
 import time
+from functools import partial
 
 TYPE_CHECKING = False  # typing is not imported here: it costs as much as all the rest
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ def main(argv: list[str]) -> None:
     """Start the program, wait for its end or for that of ``LIFE``, and kill what is left."""
     order, life, report = (int(number) for number in argv)
     with open(order, "rb") as file:  # noqa: PTH123  of a descriptor
-        wanted = json.load(file)
+        wanted = marshal.load(file)  # noqa: S302  written by this very interpreter
     for descriptor in (life, report):
         os.set_inheritable(descriptor, False)  # the program has no part in what is said here
     parent = os.getppid()
@@ -67,7 +65,7 @@ def main(argv: list[str]) -> None:
             break
         code = _reap(child)
     _clear(child, wanted["grace"])
-    _say(report, {"killed": True} if code is None else {"exit": code})
+    _say(report, "killed", 0) if code is None else _say(report, "exit", code)
 
 
 def _start(
@@ -103,7 +101,7 @@ def _start(
     os.close(reader)
     if failure:
         os.waitpid(child, 0)
-        _say(report, {"error": int(failure)})
+        _say(report, "error", int(failure))
         return None
     return child
 
@@ -140,23 +138,23 @@ def _limit(limits: dict[str, int]) -> None:
 def _reap(child: int) -> int | None:
     """Take in every process that has ended; the exit code of ``child`` if it is among them (128 + n after signal n)."""
     code = None
-    with contextlib.suppress(ChildProcessError):
-        while True:
+    while True:
+        try:
             pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                break
-            if pid == child:
-                ended = os.waitstatus_to_exitcode(status)
-                code = ended if ended >= 0 else 128 - ended
-    return code
+        except ChildProcessError:
+            return code
+        if pid == 0:
+            return code
+        if pid == child:
+            ended = os.waitstatus_to_exitcode(status)
+            code = ended if ended >= 0 else 128 - ended
 
 
 def _clear(child: int, grace: float) -> None:
     """End every process that descends from this one: TERM, a grace, then KILL until none is left."""
     if not _LINUX:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(OSError):
-                os.killpg(child, number)
+            _ignoring(partial(os.killpg, child, number))
             time.sleep(0.0 if number == signal.SIGKILL else min(grace, 0.1))
         return
     until = time.monotonic() + grace
@@ -164,8 +162,7 @@ def _clear(child: int, grace: float) -> None:
     while _children_left():
         if number == signal.SIGTERM or time.monotonic() >= until:
             for pid in descendants(os.getpid()):
-                with contextlib.suppress(OSError):
-                    os.kill(pid, number)
+                _ignoring(partial(os.kill, pid, number))
             number = signal.SIGKILL
         time.sleep(0.005)
 
@@ -200,9 +197,16 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def _say(report: int, message: dict[str, object]) -> None:
-    with contextlib.suppress(OSError):
-        os.write(report, json.dumps(message).encode() + b"\n")
+def _say(report: int, word: str, number: int) -> None:
+    _ignoring(lambda: os.write(report, f"{word} {number}\n".encode()))
+
+
+def _ignoring(act: Callable[[], object]) -> None:
+    """Do what may fail because the other side is gone already."""
+    try:  # noqa: SIM105  contextlib is one more import
+        act()
+    except OSError:
+        pass
 
 
 def _prctl() -> Callable[[int, int], int]:
@@ -213,7 +217,3 @@ def _prctl() -> Callable[[int, int], int]:
 
     call = ctypes.CDLL(None).prctl
     return lambda option, value: call(option, value, 0, 0, 0)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

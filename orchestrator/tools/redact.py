@@ -14,6 +14,7 @@ import base64
 import html
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, quote_plus
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 SHORTEST = 4
 _LINE = 8
 _MARKER = re.compile("\0secret:([^\0]*)\0")
-_WRAPPED = r"(?:\s|\\r|\\n)*"
+_WRAPPABLE = 12
 
 
 class UnknownSecret(OrchError):
@@ -88,11 +89,7 @@ class Redactor:
                     encoded.setdefault(form, shown)
         self.weak = tuple(weak)
         self.forms = sorted(forms.items(), key=lambda item: -len(item[0]))
-        self._encoded = [
-            (form[:6], form[-6:], re.compile(_WRAPPED.join(map(re.escape, form))), shown)
-            for form, shown in encoded.items()
-            if len(form) >= 12
-        ]
+        self._encoded = [(form, shown) for form, shown in encoded.items() if len(form) >= _WRAPPABLE]
 
     def __call__(self, value: Any) -> Any:
         """``value`` without secrets: text, bytes, or JSON at any depth, keys too. Other values come back unchanged."""
@@ -138,10 +135,10 @@ class Redactor:
         for form, shown in self.forms:
             for at in _find_all(text, form):
                 yield at, at + len(form), shown
-        for head, tail, pattern, shown in self._encoded:
+        for form, shown in self._encoded:
             # A line break inside the head leaves the tail whole: lines are longer than a form's end.
-            if head in text or tail in text:
-                for match in pattern.finditer(text):
+            if form[:6] in text or form[-6:] in text:
+                for match in _wrapped(form).finditer(text):
                     yield match.start(), match.end(), shown
 
 
@@ -224,6 +221,12 @@ def _base64_forms(value: str) -> Iterator[str]:
         if len(sure) >= SHORTEST:
             yield sure
             yield sure.replace("+", "-").replace("/", "_")
+
+
+@lru_cache(64)
+def _wrapped(form: str) -> re.Pattern[str]:
+    """``form`` with line breaks, as they stand or escaped, between any characters. Slow to compile, seldom needed."""
+    return re.compile(r"(?:\s|\\r|\\n)*".join(map(re.escape, form)))
 
 
 def _find_all(text: str, needle: str) -> Iterator[int]:

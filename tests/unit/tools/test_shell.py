@@ -38,9 +38,9 @@ async def test_a_program_gives_exit_stdout_and_stderr(context: Any) -> None:
 
 
 async def test_arguments_become_text(context: Any) -> None:
-    words = ["a b", 1, True, None, [1, "x"], {"k": "v"}, "", "*", "$HOME"]
+    words = ["a b", "é☃", 1, True, None, [1, "x"], {"k": "v"}, "", "*", "$HOME"]
     end = await perform({"script": 'printf "<%s>" "$@"', "args": words}, context)
-    assert done(end)["stdout"] == '<a b><1><true><><[1,"x"]><{"k":"v"}><><*><$HOME>'
+    assert done(end)["stdout"] == '<a b><é☃><1><true><><[1,"x"]><{"k":"v"}><><*><$HOME>'
 
 
 async def test_stdin_is_text_or_json_and_empty_without(context: Any) -> None:
@@ -267,6 +267,7 @@ def test_there_are_two_hundred_payloads() -> None:
     assert len(set(PAYLOADS)) >= 200
 
 
+@pytest.mark.timeout(300 if PROVE else 30)
 @pytest.mark.parametrize("launcher", [[], ["env"]])
 @pytest.mark.parametrize("shell", ECHO)
 async def test_no_value_becomes_code(contexts: Any, shell: str, launcher: list[str]) -> None:
