@@ -2,8 +2,8 @@
 
 Every problem is raised with a code of ``spec/codes.py`` as pydantic's error type, so that ``spec/shape.py`` makes one
 diagnostic out of each. Unions are told apart by the shape of the value (text, list, mapping, …) and never by trial, so
-a value has one problem, not one per member. Tags of unions start with NUL, which no YAML text holds: they are dropped
-from pydantic's locations without any doubt.
+a value has one problem, not one per member. Large unions are named types, which pydantic builds once and not at each
+use. Tags of unions start with NUL, which no YAML text holds: they are dropped from pydantic's locations without doubt.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -244,11 +245,14 @@ _EXPRESSION_SCHEMA: Final = {"type": "string", "pattern": r"\$\{\{"}
 Duration: TypeAlias = Annotated[int, BeforeValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA)]
 """Microseconds."""
 
-DurationOrText: TypeAlias = Annotated[
-    int | str,
-    BeforeValidator(_duration_or_text),
-    WithJsonSchema({"anyOf": [_DURATION_SCHEMA, _EXPRESSION_SCHEMA]}),
-]
+DurationOrText = TypeAliasType(
+    "DurationOrText",
+    Annotated[
+        int | str,
+        BeforeValidator(_duration_or_text),
+        WithJsonSchema({"anyOf": [_DURATION_SCHEMA, _EXPRESSION_SCHEMA]}),
+    ],
+)
 """Microseconds, or text that holds ``${{ … }}``."""
 
 Text: TypeAlias = str
@@ -277,17 +281,23 @@ Count: TypeAlias = Annotated[int, Field(ge=0)]
 Positive: TypeAlias = Annotated[int, Field(ge=1)]
 Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-Limit: TypeAlias = Annotated[
-    Annotated[Positive, NUMBER]
-    | Annotated[str, AfterValidator(_with_expression), WithJsonSchema(_EXPRESSION_SCHEMA), TEXT],
-    BY_SHAPE,
-]
+Limit = TypeAliasType(
+    "Limit",
+    Annotated[
+        Annotated[Positive, NUMBER]
+        | Annotated[str, AfterValidator(_with_expression), WithJsonSchema(_EXPRESSION_SCHEMA), TEXT],
+        BY_SHAPE,
+    ],
+)
 """A whole number from 1, or text with ``${{ … }}`` over ``inputs``."""
 
-Expr: TypeAlias = Annotated[
-    Annotated[FullText, TEXT] | Annotated[bool, FLAG] | Annotated[float, NUMBER] | Annotated[list[Any], LIST],
-    BY_SHAPE,
-]
+Expr = TypeAliasType(
+    "Expr",
+    Annotated[
+        Annotated[FullText, TEXT] | Annotated[bool, FLAG] | Annotated[float, NUMBER] | Annotated[list[Any], LIST],
+        BY_SHAPE,
+    ],
+)
 """One bare expression; booleans, numbers and lists of YAML are literals."""
 
 Type: TypeAlias = Annotated[
@@ -300,10 +310,13 @@ Effect: TypeAlias = Literal["read", "idempotent", "write"]
 Sandbox: TypeAlias = Literal["none", "preferred", "required"]
 
 
-Env: TypeAlias = Annotated[
-    Annotated[list[SecretName], LIST] | Annotated[dict[str, Any], MAP],
-    BY_SHAPE,
-]
+Env = TypeAliasType(
+    "Env",
+    Annotated[
+        Annotated[list[SecretName], LIST] | Annotated[dict[str, Any], MAP],
+        BY_SHAPE,
+    ],
+)
 """Names of variables to pass on, or a mapping of names to values."""
 
 Names: TypeAlias = Annotated[
@@ -353,19 +366,25 @@ def part_shape(value: Any) -> str:
     return next(("\0" + kind for kind in PART_KINDS if kind in value), "\0part")
 
 
-Part: TypeAlias = Annotated[
-    Annotated[str, Tag("\0plain")]
-    | Annotated[TextPart, TEXT]
-    | Annotated[EachPart, Tag("\0each")]
-    | Annotated[FilePart, Tag("\0file")]
-    | Annotated[TemplatePart, Tag("\0template")],
-    Discriminator(part_shape),
-]
+Part = TypeAliasType(
+    "Part",
+    Annotated[
+        Annotated[str, Tag("\0plain")]
+        | Annotated[TextPart, TEXT]
+        | Annotated[EachPart, Tag("\0each")]
+        | Annotated[FilePart, Tag("\0file")]
+        | Annotated[TemplatePart, Tag("\0template")],
+        Discriminator(part_shape),
+    ],
+)
 
-Prompt: TypeAlias = Annotated[
-    Annotated[str, TEXT] | Annotated[list[Part], LIST],
-    BY_SHAPE,
-]
+Prompt = TypeAliasType(
+    "Prompt",
+    Annotated[
+        Annotated[str, TEXT] | Annotated[list[Part], LIST],
+        BY_SHAPE,
+    ],
+)
 """Text, or parts of text that are joined by blank lines."""
 
 

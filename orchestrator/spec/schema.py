@@ -8,9 +8,7 @@ import textwrap
 from typing import Any, Final, cast
 
 from orchestrator.spec.document import Document
-from orchestrator.spec.fields import Model, Part, key_of
-from orchestrator.spec.steps import Step
-from orchestrator.spec.tools import Tool
+from orchestrator.spec.fields import Model, key_of
 
 SCHEMA_FILE: Final = "schemas/pipeline.v1.schema.json"
 
@@ -55,18 +53,10 @@ _TYPE: Final = {
 
 def pipeline_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a pipeline file."""
-    from pydantic import TypeAdapter
     from pydantic.json_schema import models_json_schema
 
     _, made = models_json_schema([(Document, "validation")])
-    definitions: dict[str, Any] = {**made["$defs"], "Type": _TYPE}
-    for name, alias in (("Step", Step), ("Tool", Tool), ("Part", Part)):
-        union = {key: value for key, value in TypeAdapter(cast("Any", alias)).json_schema().items() if key != "$defs"}
-        definitions[name] = _tidy(union, {})
-    shared = {_frozen(definitions[name]): name for name in ("Step", "Tool", "Part")}
-    for name, definition in definitions.items():
-        if name not in ("Step", "Tool", "Part", "Type"):
-            definitions[name] = _tidy(definition, shared)
+    definitions: dict[str, Any] = {**_tidy(made["$defs"]), "Type": _TYPE}
     for model in _models(Model):
         if model.__name__ in definitions:
             _describe(model, definitions[model.__name__])
@@ -83,14 +73,10 @@ def _models(base: type[Model]) -> list[type[Model]]:
     return [one for child in base.__subclasses__() for one in (child, *_models(child))]
 
 
-def _frozen(schema: Any) -> str:
-    return repr({key: value for key, value in schema.items() if key != "description"})
-
-
-def _tidy(schema: Any, shared: dict[str, str]) -> Any:
-    """Without titles and null defaults; what is named is referred to by its name."""
+def _tidy(schema: Any) -> Any:
+    """Without titles and null defaults, and with the one definition of a TYPE."""
     if isinstance(schema, list):
-        return [_tidy(item, shared) for item in cast("list[Any]", schema)]
+        return [_tidy(item) for item in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
         return schema
     if "x-type" in schema:
@@ -98,13 +84,12 @@ def _tidy(schema: Any, shared: dict[str, str]) -> Any:
     tidy: dict[str, Any] = {}
     for key, value in cast("dict[str, Any]", schema).items():
         if key == "properties":
-            tidy[key] = {name: _tidy(item, shared) for name, item in value.items()}
+            tidy[key] = {name: _tidy(item) for name, item in value.items()}
         elif not (key == "title" or (key == "default" and value is None)):
-            tidy[key] = _tidy(value, shared)
+            tidy[key] = _tidy(value)
     if "patternProperties" in tidy:
         tidy["additionalProperties"] = False
-    name = shared.get(_frozen(tidy))
-    return {"$ref": f"#/$defs/{name}"} if name else tidy
+    return tidy
 
 
 def _describe(model: type[Model], definition: dict[str, Any]) -> None:

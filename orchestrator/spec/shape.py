@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Union, cast, get_args, get_origin, get_type_hints
 
+from typing_extensions import TypeAliasType
+
 from orchestrator.errors import did_you_mean
 from orchestrator.spec.diagnostics import Diagnostic
 from orchestrator.spec.document import Document
@@ -276,7 +278,7 @@ def _fields(model: type[Model]) -> list[str]:
 
 
 def _members(alias: Any) -> list[type[Model]]:
-    return [get_args(member)[0] for member in get_args(get_args(alias)[0])]
+    return [get_args(member)[0] for member in get_args(_bare(alias))]
 
 
 def _model_at(where: tuple[Any, ...]) -> type[Model] | None:
@@ -308,6 +310,9 @@ def _below(annotation: Any, part: Any) -> Any:
 def _bare(annotation: Any) -> Any:
     """An annotation without its notes, and without the null of a field that may be left out."""
     while True:
+        if isinstance(annotation, TypeAliasType):
+            annotation = annotation.__value__
+            continue
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
             continue

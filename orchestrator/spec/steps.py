@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
+from typing_extensions import TypeAliasType
 
 from orchestrator.spec.agents import AgentOrName
 from orchestrator.spec.fields import (
@@ -282,10 +283,13 @@ class JoinRule(Model):
         return self
 
 
-Join: TypeAlias = Annotated[
-    Annotated[Literal["all", "settled", "first"], TEXT] | Annotated[JoinRule, MAP],
-    BY_SHAPE,
-]
+Join = TypeAliasType(
+    "Join",
+    Annotated[
+        Annotated[Literal["all", "settled", "first"], TEXT] | Annotated[JoinRule, MAP],
+        BY_SHAPE,
+    ],
+)
 SignalNames: TypeAlias = Annotated[
     Annotated[LongName, TEXT] | Annotated[Annotated[list[LongName], Field(min_length=1)], LIST],
     BY_SHAPE,
@@ -326,26 +330,32 @@ def step_kind(value: Any) -> str:
     return "\0" + kinds[0] if len(kinds) == 1 else "\0step kinds"
 
 
-Step: TypeAlias = Annotated[
-    Annotated[AgentStep, Tag("\0agent")]
-    | Annotated[ToolStep, Tag("\0tool")]
-    | Annotated[RunStep, Tag("\0run")]
-    | Annotated[PythonStep, Tag("\0python")]
-    | Annotated[GroupStep, Tag("\0steps")]
-    | Annotated[MapStep, Tag("\0map")]
-    | Annotated[LoopStep, Tag("\0loop")]
-    | Annotated[SwitchStep, Tag("\0switch")]
-    | Annotated[AskStep, Tag("\0ask")]
-    | Annotated[WaitStep, Tag("\0wait")]
-    | Annotated[PipelineStep, Tag("\0pipeline")]
-    | Annotated[SetStep, Tag("\0set")]
-    | Annotated[FailStep, Tag("\0fail")],
-    Discriminator(step_kind),
-]
+Step = TypeAliasType(
+    "Step",
+    Annotated[
+        Annotated[AgentStep, Tag("\0agent")]
+        | Annotated[ToolStep, Tag("\0tool")]
+        | Annotated[RunStep, Tag("\0run")]
+        | Annotated[PythonStep, Tag("\0python")]
+        | Annotated[GroupStep, Tag("\0steps")]
+        | Annotated[MapStep, Tag("\0map")]
+        | Annotated[LoopStep, Tag("\0loop")]
+        | Annotated[SwitchStep, Tag("\0switch")]
+        | Annotated[AskStep, Tag("\0ask")]
+        | Annotated[WaitStep, Tag("\0wait")]
+        | Annotated[PipelineStep, Tag("\0pipeline")]
+        | Annotated[SetStep, Tag("\0set")]
+        | Annotated[FailStep, Tag("\0fail")],
+        Discriminator(step_kind),
+    ],
+)
 
 Steps: TypeAlias = Annotated[dict[Name, Step], Field(min_length=1)]
 
-OnError: TypeAlias = Annotated[
-    Annotated[Literal["fail", "continue"], TEXT] | Annotated[Step, MAP],
-    BY_SHAPE,
-]
+OnError = TypeAliasType(
+    "OnError",
+    Annotated[
+        Annotated[Literal["fail", "continue"], TEXT] | Annotated[Step, MAP],
+        BY_SHAPE,
+    ],
+)

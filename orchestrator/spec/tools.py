@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
+from typing_extensions import TypeAliasType
 
 from orchestrator.spec.fields import (
     BY_SHAPE,
@@ -60,10 +61,13 @@ class Reconcile(Model):
     reconcile: ToolUse
 
 
-OnDoubt: TypeAlias = Annotated[
-    Annotated[Literal["ask", "retry", "fail"], TEXT] | Annotated[Reconcile, MAP],
-    BY_SHAPE,
-]
+OnDoubt = TypeAliasType(
+    "OnDoubt",
+    Annotated[
+        Annotated[Literal["ask", "retry", "fail"], TEXT] | Annotated[Reconcile, MAP],
+        BY_SHAPE,
+    ],
+)
 
 
 class ToolBase(Model):
@@ -286,19 +290,25 @@ def tool_kind(value: Any) -> str:
     return "\0" + kinds[0] if len(kinds) == 1 else "\0tool kinds"
 
 
-Tool: TypeAlias = Annotated[
-    Annotated[PythonTool, Tag("\0python")]
-    | Annotated[ShellTool, Tag("\0shell")]
-    | Annotated[HttpTool, Tag("\0http")]
-    | Annotated[FilesTool, Tag("\0files")]
-    | Annotated[McpTool, Tag("\0mcp")]
-    | Annotated[SqlTool, Tag("\0sql")]
-    | Annotated[PipelineTool, Tag("\0pipeline")]
-    | Annotated[AskTool, Tag("\0ask")],
-    Discriminator(tool_kind),
-]
+Tool = TypeAliasType(
+    "Tool",
+    Annotated[
+        Annotated[PythonTool, Tag("\0python")]
+        | Annotated[ShellTool, Tag("\0shell")]
+        | Annotated[HttpTool, Tag("\0http")]
+        | Annotated[FilesTool, Tag("\0files")]
+        | Annotated[McpTool, Tag("\0mcp")]
+        | Annotated[SqlTool, Tag("\0sql")]
+        | Annotated[PipelineTool, Tag("\0pipeline")]
+        | Annotated[AskTool, Tag("\0ask")],
+        Discriminator(tool_kind),
+    ],
+)
 
-ToolOrName: TypeAlias = Annotated[
-    Annotated[ToolName, TEXT] | Annotated[Tool, MAP],
-    BY_SHAPE,
-]
+ToolOrName = TypeAliasType(
+    "ToolOrName",
+    Annotated[
+        Annotated[ToolName, TEXT] | Annotated[Tool, MAP],
+        BY_SHAPE,
+    ],
+)

@@ -34,7 +34,7 @@ def test_the_schema_is_one() -> None:
 def test_every_object_is_closed_and_described() -> None:
     schema = pipeline_schema()
     for name, definition in schema["$defs"].items():
-        if name not in ("Step", "Tool", "Part", "Type"):
+        if "properties" in definition:
             assert definition["additionalProperties"] is False, name
             assert definition["description"], name
     assert schema["properties"]["budget"] == {"$ref": "#/$defs/Budget"}
