@@ -238,28 +238,85 @@ def test_idempotent(tmp_path: Path) -> None:
     assert (result["cents"], result["lines"]) == (1350, 1)
 
 
+def killed(folder: Path, spec: str, *args: str, ledger: str, line: str) -> None:
+    """Run that file, and kill the process with SIGKILL as soon as its ledger has that line."""
+    env = ENV | {"HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
+    argv = [sys.executable, "-m", "orchestrator", "run", str(SPECS / spec), "--store", "sqlite:///runs.db", *args]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(argv, cwd=folder, env=env, **quiet) as process:
+        try:
+            written = folder / ledger
+            pause = threading.Event()
+            while not (written.exists() and line in written.read_text()):
+                assert process.poll() is None, "the run ended before its effect"
+                pause.wait(0.02)
+        finally:
+            process.kill()
+
+
 def test_idempotent_killed_in_its_effect(tmp_path: Path) -> None:
-    store = ("--store", "sqlite:///runs.db")
-    env = ENV | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
-    ledger = tmp_path / ".orch-ledger"
-    with subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", "run", str(SPECS / "idempotent.yaml"), *store, "-i", "seconds=1"],
-        cwd=tmp_path,
-        env=env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        wait = threading.Event()
-        for _ in range(500):
-            if ledger.exists() and ledger.read_text().endswith("\n"):
-                break
-            wait.wait(0.02)
-        process.kill()
-    done = orch(tmp_path, "resume", "@last", *store)
+    killed(tmp_path, "idempotent.yaml", "-i", "seconds=1", ledger=".orch-ledger", line="\n")
+    done = orch(tmp_path, "resume", "@last", "--store", "sqlite:///runs.db")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert ledger.read_text() == f"{result['key']} 1350\n" * 2
+    assert (tmp_path / ".orch-ledger").read_text() == f"{result['key']} 1350\n" * 2
     assert result["lines"] == 2
+
+
+def test_doubt(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "doubt.yaml") == {"number": 1, "sent": "order 1"}
+
+
+def test_doubt_asks_and_goes_on_with_what_it_is_told(tmp_path: Path) -> None:
+    store = ("--store", "sqlite:///runs.db")
+    killed(tmp_path, "doubt.yaml", "-i", "seconds=60", ledger=".orch-orders", line="order\n")
+    waiting = orch(tmp_path, "resume", "@last", *store)
+    assert waiting.returncode == 5, waiting.stderr
+    assert "order" in waiting.stderr
+    told = orch(tmp_path, "resolve", "@last", "order", "--result", '{"number": 7}', *store)
+    assert told.returncode == 0, told.stderr
+    done = orch(tmp_path, "resume", "@last", *store)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"number": 7, "sent": "order 7"}
+    assert (tmp_path / ".orch-orders").read_text() == "order\nparcel order 7\n"
+
+
+def test_doubt_is_settled_by_a_tool_that_can_tell(tmp_path: Path) -> None:
+    killed(tmp_path, "doubt.yaml", "-i", "parcel_seconds=60", ledger=".orch-orders", line="parcel order 1\n")
+    done = orch(tmp_path, "resume", "@last", "--store", "sqlite:///runs.db")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"number": 1, "sent": "order 1"}
+    assert (tmp_path / ".orch-orders").read_text() == "order\nparcel order 1\n"
+
+
+def test_scripts(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "scripts.yaml", "-i", "name=$(touch pwned); `touch pwned` & touch pwned") == {
+        "greeting": "Hello, $(touch pwned); `touch pwned` & touch pwned!\n",
+        "letters": len("$(touch pwned); `touch pwned` & touch pwned"),
+        "lines": 1,
+        "found": False,
+    }
+    assert (tmp_path / ".orch-scripts" / "greeting.txt").exists()
+    assert list(tmp_path.rglob("pwned")) == []
+
+
+def test_text(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "text.yaml", "-i", "warn=true")["prompt"] == "\n\n".join(
+        (
+            "Explain the facts below.",
+            "Write for an engineer.",
+            "Be careful.",
+            "- water is wet (12)\n- ${ } and }} are text (20)",
+            "A literal ${{ is written so.",
+        )
+    )
+
+
+def test_text_leaves_no_gap_for_an_empty_part(tmp_path: Path) -> None:
+    result = outputs(tmp_path, "text.yaml", "-i", "facts=[]", "-i", "reader=${{ inputs.warn }}")
+    assert result["prompt"] == (
+        "Explain the facts below.\n\nWrite for ${{ inputs.warn }}.\n\nA literal ${{ is written so."
+    )
 
 
 def test_fallback(tmp_path: Path) -> None:
