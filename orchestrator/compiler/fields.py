@@ -115,7 +115,21 @@ class Place:
         if isinstance(data, str):
             return self._bare_text(data, at, site)
         _, site.tree = self._compile(data, at, text=False, encode="")
-        return _source(site.tree)
+        return self._source(site.tree)
+
+    def _source(self, tree: Tree) -> str:
+        """The expression of a literal of YAML, whose items may be expressions."""
+        match tree:
+            case Leaf(parts=(part,)) if not isinstance(part, str):
+                return f"({unparse(part)})"
+            case Leaf():
+                return "null" if not tree.parts else self._mixed(tree.at)
+            case list():
+                return f"[{', '.join(self._source(item) for item in tree)}]"
+            case dict():
+                return f"{{{', '.join(f'{json.dumps(name)}: {self._source(item)}' for name, item in tree.items())}}}"
+            case _:
+                return json.dumps(tree, ensure_ascii=False)
 
     def _bare_text(self, data: str, at: Path, site: Site) -> str:
         if not self.report.room(1, at):
@@ -232,21 +246,6 @@ class Place:
     def _syntax(self, error: ExprSyntaxError, at: Path) -> None:
         hint = self.report.loaded.quoting_hint(at) or error.hint
         self.report.error(error.code, error.message, at, span=(error.offset, error.end), hint=hint)
-
-
-def _source(tree: Tree) -> str:
-    """The expression of a literal of YAML, whose items may be expressions."""
-    match tree:
-        case Leaf(parts=(part,)) if not isinstance(part, str):
-            return f"({unparse(part)})"
-        case Leaf():
-            return "null"
-        case list():
-            return f"[{', '.join(_source(item) for item in tree)}]"
-        case dict():
-            return f"{{{', '.join(f'{json.dumps(name)}: {_source(item)}' for name, item in tree.items())}}}"
-        case _:
-            return json.dumps(tree, ensure_ascii=False)
 
 
 __all__ = ["LISTS", "OPENING", "STRING", "Leaf", "Place", "Site", "Tree"]
