@@ -190,6 +190,8 @@ class _Forms:
         before = len(self.problems)
         reader = _Text(text)
         type_ = reader.read(self, path)
+        for problem in self.problems[before:]:
+            problem.path = path
         if len(self.problems) == before and reader.at != len(text):
             return self.problem(f"{text!r} is not a type: {text[reader.at :]!r} is too much", path)
         return type_
@@ -341,5 +343,5 @@ class _Forms:
             self.problem("a default is a literal: it takes no ${{ }}", at)
         elif isinstance(without_null(bare(type_)), FileType) and isinstance(value, str):
             return
-        elif problems := check_value(to_schema(type_ if value is not None else without_null(type_)), value):
+        elif problems := check_value(to_schema(type_), value):
             self.problem(f"the default is not a {type_}: {problems[0]}", at)

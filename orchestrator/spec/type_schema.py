@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from orchestrator.ids import digest_text
 from orchestrator.spec.type_algebra import (
     ANY,
     BOOLEAN,
@@ -91,9 +92,9 @@ def to_schema(type_: Type) -> dict[str, Any]:
         case FileType():
             return json.loads(json.dumps(_FILE_SCHEMA))
         case Nullable():
-            return _or_null(to_schema(type_.inner))
+            return _or_null(_inner(type_.inner))
         case ListType():
-            return {"type": "array", "items": to_schema(type_.item)}
+            return {"type": "array", "items": _inner(type_.item)}
         case ObjectType():
             return _object_schema(type_)
         case EnumType():
@@ -106,6 +107,16 @@ def to_schema(type_: Type) -> dict[str, Any]:
             raise TypeError(f"{type(type_).__name__} is no type of the language")
 
 
+def _inner(type_: Type) -> dict[str, Any]:
+    """The schema of a type inside another: an author's schema that refers to its own parts gets an id to do so by."""
+    schema = to_schema(type_)
+    base = type_.base if isinstance(type_, Faceted) else type_
+    if isinstance(base, SchemaType) and "$id" not in schema and '"$ref"' in json.dumps(schema):
+        text = json.dumps(schema, sort_keys=True)
+        return {"$id": f"urn:orchestrator:{digest_text(text)}", **schema}
+    return schema
+
+
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     if set(schema) == {"enum"}:
         return {"enum": [*schema["enum"], None]}
@@ -116,7 +127,7 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _object_schema(type_: ObjectType) -> dict[str, Any]:
     properties = {
-        name: to_schema(nullable(item) if name in type_.optional else item) for name, item in type_.fields.items()
+        name: _inner(nullable(item) if name in type_.optional else item) for name, item in type_.fields.items()
     }
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     required = [name for name in type_.fields if name not in type_.optional]
@@ -152,6 +163,8 @@ class _Reader:
         if not isinstance(schema, Mapping):
             return ANY
         schema = cast("Mapping[str, Any]", schema)
+        if "$id" in schema and schema is not self.root:
+            return _Reader(schema).read(schema, ())
         if "$ref" in schema:
             return self.reference(schema["$ref"], seen)
         type_ = self.structure(schema, seen)
@@ -283,7 +296,10 @@ class _Shaper:
     def shape(self, schema: Any, value: Any, depth: int) -> Any:
         if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
             return value
-        schema = self.resolve(cast("Mapping[str, Any]", schema))
+        schema = cast("Mapping[str, Any]", schema)
+        if "$id" in schema and schema is not self.root:
+            return _Shaper(schema).shape(schema, value, depth)
+        schema = self.resolve(schema)
         branch = self.branch(schema, value)
         if branch is not None:
             return self.shape(branch, value, depth + 1)
