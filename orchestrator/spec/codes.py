@@ -1,6 +1,6 @@
 """Every code of a diagnostic, with a title of one line. ``docs/errors.md`` has an entry for each.
 
-E1xx the file: YAML and shape · E2xx references and types · E3xx expressions · E4xx topology, budgets and policy ·
+E1xx the file: YAML and shape · E2xx references, types and expressions · E4xx topology, budgets and policy ·
 W5xx warnings · E9xx reserved. A code, once published, keeps its meaning.
 """
 
@@ -39,6 +39,18 @@ SHAPE: Final = {
 }
 
 REFERENCES: Final = {
+    "E200": "this is not an expression",
+    "E201": "unknown name",
+    "E202": "unknown field",
+    "E203": "unknown function",
+    "E204": "other arguments are wanted",
+    "E205": "a value of another type is wanted",
+    "E206": "a value that may be null",
+    "E207": "a comparison that never holds",
+    "E208": "an expression that always fails",
+    "E209": "a step or a field is named by a constant",
+    "E210": "a name that is taken",
+    "E211": "a secret is only joined to text",
     "E220": "this is not a type",
     "E230": "unknown step",
     "E231": "unknown input",
@@ -59,8 +71,6 @@ REFERENCES: Final = {
     "E246": "a python function that is not there, or takes other arguments",
 }
 
-EXPRESSIONS: Final[dict[str, str]] = {}
-
 TOPOLOGY: Final = {
     "E401": "steps that wait for each other",
     "E402": "types in a cycle",
@@ -75,4 +85,4 @@ WARNINGS: Final[dict[str, str]] = {
     "W503": "this never runs",
 }
 
-CODES: Final[dict[str, str]] = {**SHAPE, **REFERENCES, **EXPRESSIONS, **TOPOLOGY, **WARNINGS}
+CODES: Final[dict[str, str]] = {**SHAPE, **REFERENCES, **TOPOLOGY, **WARNINGS}

@@ -35,7 +35,7 @@ _FIELDS: Final = {
 _TYPE: Final = {
     "description": "A type: `string`, `integer`, `T?`, `[T]`, `{a: T, b?: T}`, or `{type: T, …}` with facets",
     "oneOf": [
-        {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9_]*\??$"},
+        {"type": "string", "pattern": r"^\s*([A-Za-z][A-Za-z0-9_]*\s*\??\s*$|[\[{])"},
         {"type": "array", "minItems": 1, "maxItems": 1, "items": {"$ref": "#/$defs/Type"}},
         {
             "type": "object",
