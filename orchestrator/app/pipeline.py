@@ -81,6 +81,13 @@ def examine(file: str, *, models: Mapping[str, str] | None = None) -> Findings:
     return Findings(file, found, texts, tuple(loaded.sources), pipeline, "steps" not in data)
 
 
+def _inspect(ref: str, search: list[str]) -> dict[str, Any]:
+    # Only a file that names a function pays for the import.
+    from orchestrator.tools.inspection import inspect_function
+
+    return inspect_function(ref, search)
+
+
 def read_pipeline(file: str, *, models: Mapping[str, str] | None = None) -> Pipeline:
     """The compiled file. Raises ``SpecErrors`` with all problems, and ``NoSuchFile``."""
     from orchestrator.spec.diagnostics import SpecErrors, has_errors

@@ -73,7 +73,7 @@ def _reserve(settings: Mapping[str, Any], size: int) -> int | None:
     price = _price(settings)
     if price is None:
         return 0 if _free(settings) else None
-    return worst_case(size, int(settings.get("max_tokens", 4096)), price, ttl=cache_ttl(settings) or "5m")
+    return worst_case(size, int(settings.get("max_tokens", 4096)), price, ttl=cache_ttl(dict(settings)))
 
 
 def _cost(settings: Mapping[str, Any], usage: Usage) -> int | None:

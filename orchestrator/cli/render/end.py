@@ -42,9 +42,10 @@ def say_end(screen: Screen, end: Any) -> None:
     mark, color = MARKS.get(end.status, ("?", "dim"))
     reason = f" ({one_line(str(end.reason), 120)})" if end.reason else ""
     error = end.error
-    if error and not screen.flags.quiet:
+    if error:
         where = f" at {one_line(str(error['step']))}" if error.get("step") else ""
-        screen.say(screen.style(f"{error.get('code', 'failed')}{where}: {plain(str(error.get('message', '')))}", "red"))
+        text = f"{error.get('code', 'failed')}{where}: {plain(str(error.get('message', '')))}"
+        screen.err(screen.style(text, "red") + "\n")
     for wait in end.waits:
         screen.say(screen.style(f"waits: {describe_wait(wait)}", "yellow"))
     took = elapsed((end.ended_at or end.started_at) - end.started_at)

@@ -58,7 +58,7 @@ class LiveTree:
         if event.record is not None:
             record = event.record
             self._state.apply(record, seq=record.seq, at=record.at, epoch=record.epoch)
-            if record.kind in ("done", "failed", "cancelled"):
+            if record.kind in ("done", "failed", "cancelled") and record.path != self._focus:
                 self._spoken.pop(record.path, None)
         elif event.text:
             self._focus = event.path
@@ -127,7 +127,7 @@ class LiveTree:
         width = max(self._console.size.width - 4, 20)
         lines = [one_line(line, width) for line in text.splitlines()[-_SPOKEN_LINES:]]
         return [
-            self._screen.style(f"  {one_line(self._focus, 60)} says", "dim"),
+            self._screen.style(f"  {one_line(self._focus.rpartition('/turn')[0] or self._focus, 60)} says", "dim"),
             *(f"  │ {line}" for line in lines),
         ]
 
