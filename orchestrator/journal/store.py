@@ -244,7 +244,7 @@ Batch: TypeAlias = "Sequence[Slice]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
-    """A process that may drive runs, and how to tell whether it is still there. ``started`` in clock ticks since boot."""
+    """A process that may drive runs, and how to tell whether it is there. ``started`` in clock ticks since boot."""
 
     owner: str
     host: str
