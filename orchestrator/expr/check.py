@@ -7,7 +7,7 @@ type ``T?`` can only be used after ``!= null``, ``has()`` or ``default()``. Abse
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
 
 from orchestrator.errors import did_you_mean
 from orchestrator.expr.calls import call_type, kinds_of, macro_type
@@ -233,6 +233,8 @@ class Checker:
                 return call_type(self, expr)
             case Macro():
                 return macro_type(self, expr)
+            case _:
+                assert_never(expr)
 
     def sharpened(self, entry: Entry, expr: Expr) -> Entry:
         """Without null where a condition around the node says so."""

@@ -7,7 +7,7 @@ these four a path is guarded: a field or an index of null is null there, not an 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never, cast
 
 from orchestrator.expr.errors import EvalError, LimitReached, NullValue, WrongType
 from orchestrator.expr.functions import IMPLEMENTATIONS, MAKES, kind_matches
@@ -126,6 +126,8 @@ class _Compiler:
                 return self.call(expr)
             case Macro():
                 return self.macro(expr)
+            case _:
+                assert_never(expr)
 
     def name(self, expr: Name) -> Run:
         name = expr.name

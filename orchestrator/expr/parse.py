@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from orchestrator.expr.lex import ExprSyntaxError, Lexer, Token
 from orchestrator.expr.nodes import (
@@ -411,6 +411,8 @@ def unparse(expr: Expr) -> str:
         case Macro():
             where = f"{unparse(expr.where)}, " if expr.where is not None else ""
             return f"{expr.name}({unparse(expr.target)}, {expr.variable}, {where}{unparse(expr.body)})"
+        case _:
+            assert_never(expr)
 
 
 def _operand(expr: Expr) -> str:

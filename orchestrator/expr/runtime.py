@@ -18,12 +18,6 @@ class Absent:
     """The type of ``ABSENT``."""
 
     __slots__ = ()
-    _only: Absent | None = None
-
-    def __new__(cls) -> Absent:
-        if cls._only is None:
-            cls._only = super().__new__(cls)
-        return cls._only
 
     def __repr__(self) -> str:
         return "absent"
@@ -131,8 +125,6 @@ def measure(value: Any, size: int, depth: int) -> int:
 def kind(value: Any) -> str:
     """The name of a value's type, as the language calls it."""
     match value:
-        case None:
-            return "null"
         case bool():
             return "boolean"
         case int():
@@ -234,8 +226,6 @@ def to_text(value: Any, state: State) -> str:
     match value:
         case str():
             return value
-        case None:
-            raise NullValue("null cannot become text")
         case bool():
             return "true" if value else "false"
         case float():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
 from urllib.parse import quote
 
 from orchestrator.errors import OrchError
@@ -267,6 +267,8 @@ def _value_references(value: Value) -> Iterator[Reference]:
         case Prompt():
             for part in value.parts:
                 yield from _part_references(part)
+        case _:
+            assert_never(value)
 
 
 def _part_references(part: Part) -> Iterator[Reference]:
@@ -280,6 +282,8 @@ def _part_references(part: Part) -> Iterator[Reference]:
             yield from (found for found in _value_references(part.value) if found.root != part.as_)
         case FilePart():
             yield from _value_references(part.value)
+        case _:
+            assert_never(part)
 
 
 def render(
@@ -340,6 +344,8 @@ class _Renderer:
             case Prompt():
                 rendered = self.prompt(value, seed)
                 return rendered if isinstance(rendered, Absent) else rendered[0]
+            case _:
+                assert_never(value)
 
     def text(self, value: Text, seed: str) -> str | Absent:
         pieces: list[str] = []
@@ -371,6 +377,8 @@ class _Renderer:
                     found = self.each_part(part, place)
                 case FilePart():
                     found = self.file_part(part, place)
+                case _:
+                    assert_never(part)
             if isinstance(found, Absent):
                 return ABSENT
             if isinstance(found, list):

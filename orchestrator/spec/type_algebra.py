@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -287,6 +287,8 @@ def scalar_type(value: Scalar) -> Type:
             return NUMBER
         case str():
             return STRING
+        case _:
+            assert_never(value)
 
 
 def same_scalar(a: Scalar, b: Scalar) -> bool:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.expr.calls import kinds_of
 from orchestrator.expr.check import Namespace, check, known_when
 from orchestrator.expr.parse import parse
 from orchestrator.spec.types import ANY, INTEGER, STRING, Type, nullable, parse_type
@@ -328,6 +329,10 @@ def test_problems(source: str, code: str, span: str, says: str, hint: str | None
 def test_all_problems_are_found_at_once_in_order() -> None:
     problems = check(parse("[zzz, inputs.nn, foo(1), inputs.n && 1]"), SCOPE).problems
     assert [problem.code for problem in problems] == ["E201", "E202", "E203", "E205", "E205"]
+
+
+def test_kinds_of_what_may_be_null() -> None:
+    assert kinds_of(nullable(STRING)) == {"text", "null"}
 
 
 def test_an_empty_scope_has_no_hint() -> None:
