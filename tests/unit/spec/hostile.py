@@ -94,19 +94,21 @@ ALWAYS = (
 
 
 def main(names: list[str]) -> None:
+    from orchestrator.compiler import compile as compile_
     from orchestrator.spec.diagnostics import SpecErrors, render
-    from orchestrator.spec.read import read_spec
+    from orchestrator.spec.load import load
 
     resource.setrlimit(resource.RLIMIT_AS, (1024 * MIB, 1024 * MIB))
-    read_spec(b"version: 1\nsteps: {a: {run: x}}")
+    compile_(load(b"version: 1\nsteps: {a: {run: x}}"))
     for name in names:
         text = TEXTS[name]()
         began = time.process_time()
         try:
-            diagnostics = read_spec(text).diagnostics
+            loaded = load(text)
+            diagnostics, texts = compile_(loaded).diagnostics, loaded.texts
         except SpecErrors as error:
-            diagnostics = error.diagnostics
-            render(diagnostics, texts=error.texts)
+            diagnostics, texts = error.diagnostics, error.texts
+        render(diagnostics, texts=texts)
         seconds = time.process_time() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         codes = sorted({one.code for one in diagnostics})
