@@ -72,4 +72,12 @@ def process_gone(pid: int, started: int) -> bool:
 
 def user_state_dir() -> Path:
     """Where this user's state lives (``$XDG_STATE_HOME``, else ``~/.local/state``)."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "orch"
+    return Path(os.environ.get("XDG_STATE_HOME") or home() / ".local" / "state") / "orch"
+
+
+def home() -> Path:
+    """The user's home. Where there is none (a container's bare uid), a path below which nothing can be or be made."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(os.devnull)

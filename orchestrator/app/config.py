@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.app.places import key_mark
 from orchestrator.errors import Exit, OrchError, did_you_mean
+from orchestrator.platform import home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,7 +127,7 @@ def find_upwards(folder: Path) -> Path | None:
 def user_file(env: Mapping[str, str]) -> Path:
     """Where the user's own configuration is (``$XDG_CONFIG_HOME``, else ``~/.config``)."""
     root = env.get("XDG_CONFIG_HOME")
-    return (Path(root) if root else Path.home() / ".config") / "orch" / "config.toml"
+    return (Path(root) if root else home() / ".config") / "orch" / "config.toml"
 
 
 def duration(value: Any) -> float:

@@ -11,6 +11,7 @@ from orchestrator.errors import Exit, OrchError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from orchestrator.compiler.resolve import Inspect
     from orchestrator.graph.nodes import Graph
     from orchestrator.spec.diagnostics import Diagnostic
 
@@ -51,7 +52,7 @@ class Findings:
     fragment: bool = False
 
 
-def examine(file: str, *, models: Mapping[str, str] | None = None) -> Findings:
+def examine(file: str, *, models: Mapping[str, str] | None = None, inspect: Inspect | None = None) -> Findings:
     """Load and compile a file, or ``-``. Raises ``NoSuchFile`` alone; ``models`` swaps some of them."""
     from orchestrator.compiler import compile as compile_spec
     from orchestrator.spec.diagnostics import SpecErrors
@@ -70,7 +71,7 @@ def examine(file: str, *, models: Mapping[str, str] | None = None) -> Findings:
         loaded = load("-" if path is None else path)
     except SpecErrors as error:
         return Findings(file, error.diagnostics, error.texts)
-    compiled = compile_spec(loaded, models=models or {}, inspect=inspect_function)
+    compiled = compile_spec(loaded, models=models or {}, inspect=inspect or inspect_function)
     found = tuple(compiled.diagnostics)
     texts: dict[str, str] = dict(loaded.texts)
     data: dict[str, Any] = loaded.data
@@ -81,18 +82,33 @@ def examine(file: str, *, models: Mapping[str, str] | None = None) -> Findings:
     return Findings(file, found, texts, tuple(loaded.sources), pipeline, "steps" not in data)
 
 
-def _inspect(ref: str, search: list[str]) -> dict[str, Any]:
-    # Only a file that names a function pays for the import.
-    from orchestrator.tools.inspection import inspect_function
-
-    return inspect_function(ref, search)
-
-
 def read_pipeline(file: str, *, models: Mapping[str, str] | None = None) -> Pipeline:
-    """The compiled file. Raises ``SpecErrors`` with all problems, and ``NoSuchFile``."""
+    """The graph of a file, from those compiled before if it is there. Raises ``SpecErrors`` with all problems, and
+    ``NoSuchFile``.
+    """
+    from orchestrator.app.compiled import Entry, recall, remember
+
+    known = None if file == "-" else recall(file, models or {})
+    if known is not None:
+        return Pipeline(Path(file), known.graph, known.store, (), {})
+    functions: list[str] = []
+
+    def inspect(ref: str, search: list[str]) -> dict[str, Any]:
+        from orchestrator.tools.inspection import inspect_function
+
+        found = inspect_function(ref, search)
+        functions.append(str(found.get("file")))
+        return found
+
+    pipeline = _compiled(examine(file, models=models, inspect=inspect))
+    if pipeline.path is not None and not pipeline.warnings:
+        remember(file, models or {}, Entry(pipeline.graph, pipeline.store), functions)
+    return pipeline
+
+
+def _compiled(found: Findings) -> Pipeline:
     from orchestrator.spec.diagnostics import SpecErrors, has_errors
 
-    found = examine(file, models=models)
     if found.pipeline is None or has_errors(found.diagnostics):
         raise SpecErrors(found.diagnostics, texts=found.texts)
     return found.pipeline
