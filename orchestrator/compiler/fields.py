@@ -108,6 +108,10 @@ class Place:
         """A number or duration, or ``${{ }}`` over inputs alone."""
         return self.within(self.scope.only("inputs")).value(data, at, want=want)
 
+    def duration(self, data: int | str, at: Path) -> Value:
+        """Microseconds, or ``${{ }}`` over inputs alone that gives a duration as text."""
+        return self.limit(data, at, want=STRING if isinstance(data, str) else None)
+
     def bare(self, data: Any, at: Path, *, want: Type | None = BOOLEAN) -> str:
         """One expression without ``${{ }}``, as its source; literals of YAML are themselves."""
         site = Site(at, Leaf(at, (), text=False, broken=True), self.scope, want)

@@ -206,7 +206,7 @@ class _Lowering:
             said=said,
         )
         retry = None if step.retry is None else self._retry(step.retry, own)
-        timeout = None if step.timeout is None else own.limit(step.timeout, (*at, "timeout"))
+        timeout = None if step.timeout is None else own.duration(step.timeout, (*at, "timeout"))
         config = _Kinds(self, draft, own, node_id, shown, folder).config(step)
         if isinstance(step.on_error, written.StepBase):
             draft.fallback = self._fallback(step.on_error, draft, own, node_id, shown, folder)

@@ -112,6 +112,7 @@ def resolve(document: Document, report: Report, *, swap: Mapping[str, str], insp
         secrets=_secrets(document.secrets or [], report),
         steps=dict(_steps(document)),
     )
+    resolved.used.update(("types", word) for data in (document.types or {}).values() for word in words(data))
     resolved.inputs, resolved.input_types = _inputs(resolved)
     return resolved
 

@@ -24,11 +24,15 @@ STATUS: Final = EnumType(("done", "failed", "skipped", "cancelled"))
 
 @dataclass(slots=True)
 class Names:
-    """The steps of one block: ``late`` are those of ``finally``. ``types`` fills as the steps get their types."""
+    """The steps of one block: ``late`` are those of ``finally``.
+
+    ``types`` fills as the steps get their types, ``absent`` with those that may have no output.
+    """
 
     at: Mapping[str, Path]
     late: frozenset[str] = frozenset()
     types: dict[str, Type] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    absent: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
 
 
 @dataclass(slots=True)

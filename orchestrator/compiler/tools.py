@@ -111,7 +111,7 @@ class Toolbox:
             fixed=self._fixed(tool, inner, given),
             config=self._config(tool, inner),
             on_doubt=self.on_doubt(tool.on_doubt, (*tool.at, "on_doubt"), inner),
-            timeout=None if tool.timeout is None else place.limit(tool.timeout, (*tool.at, "timeout")),
+            timeout=None if tool.timeout is None else place.duration(tool.timeout, (*tool.at, "timeout")),
             max_output=tool.max_output or 65536,
             dir=None if tool.dir is None else inner.text(tool.dir, (*tool.at, "dir")),
             operations=self._operations(tool),

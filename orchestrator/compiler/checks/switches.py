@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from orchestrator.expr.check import shown
 from orchestrator.expr.runtime import DEFAULT_LIMITS, State, to_text
 from orchestrator.spec.types import BooleanType, EnumType, IntegerType, bare, may_be_null, without_null
 
@@ -24,7 +25,7 @@ def check(report: Report, draft: Draft) -> None:
     if values is None:
         if draft.otherwise is None:
             hint = "add `default`, or switch over an enum or a boolean with a case for each value"
-            report.error("E244", f"a switch over {subject} needs a `default`", at, hint=hint)
+            report.error("E244", f"a switch over {shown(subject)} needs a `default`", at, hint=hint)
         if isinstance(without_null(bare(subject)), IntegerType):
             for key in draft.cases:
                 if not _INTEGER.fullmatch(key):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.compiler.bounds import bounded
 from orchestrator.compiler.checks import order, switches
+from orchestrator.compiler.checks.absence import leans, may_be_absent
 from orchestrator.compiler.checks.fits import fit_constant, is_constant
 from orchestrator.compiler.fields import Leaf
 from orchestrator.compiler.scope import ERROR, STATUS
 from orchestrator.expr.check import check as check_expression
-from orchestrator.expr.check import known_when
+from orchestrator.expr.check import known_when, shown
 from orchestrator.expr.parse import unparse
 from orchestrator.spec import steps as written
 from orchestrator.spec.types import (
@@ -66,11 +67,13 @@ class _Typing:
     known: frozenset[tuple[str, ...]] = frozenset()
     noun: str = "field"
 
-    def block(self, block: BlockDraft) -> None:
+    def block(self, block: BlockDraft, *, settled: bool = False) -> None:
         block.names.types.update(dict.fromkeys(block.names.at, ANY))
         for draft in order.in_order(self.report, block):
             self.step(draft)
             block.names.types[draft.node.name] = step_type(draft)
+            if settled or may_be_absent(draft):
+                block.names.absent.add(draft.node.name)
 
     def step(self, draft: Draft) -> None:
         """Every site of a step and what is inside of it; then the type of its result."""
@@ -81,10 +84,12 @@ class _Typing:
             self.site(site)
             if draft.node.condition is not None and site.at == (*draft.at, "if"):
                 self.known |= _holding(site)
+                if draft.node.condition == "false":
+                    self.report.warn("W503", "this step never runs: its condition is false", site.at)
         found = self.result(draft)
         draft.type = draft.said if draft.said is not None else bounded(found)
         if draft.said is not None and not assignable(found, draft.said):
-            message = f"the result is {found}, and `output` wants {draft.said}"
+            message = f"the result is {shown(found)}, and `output` wants {shown(draft.said)}"
             self.report.error("E241", message, (*draft.at, "output"))
         if draft.fallback is not None:
             self.step(draft.fallback)
@@ -95,11 +100,12 @@ class _Typing:
         """The type that the result has by itself."""
         match draft.step:
             case written.SetStep():
-                return self.found(draft)
+                assert draft.result is not None
+                return ANY if draft.said is not None else draft.result.type
             case written.GroupStep():
                 assert draft.block is not None
-                self.block(draft.block)
-                return _block_type(draft.block, settled=_settled(draft)) if draft.result is None else self.found(draft)
+                self.block(draft.block, settled=_settled(draft))
+                return _block_type(draft.block) if draft.result is None else self.group(draft)
             case written.MapStep():
                 return self.map(draft)
             case written.SwitchStep():
@@ -109,11 +115,15 @@ class _Typing:
             case _:
                 return draft.known if draft.known is not None else ANY
 
-    def found(self, draft: Draft) -> Type:
+    def group(self, draft: Draft) -> Type:
+        """The ``outputs`` of a group, in which an absent entry is null."""
         assert draft.result is not None
-        if isinstance(draft.step, written.GroupStep):
-            self.site(draft.result)
-        return ANY if draft.said is not None else draft.result.type
+        self.site(draft.result)
+        if draft.said is not None:
+            return ANY
+        tree, scope = cast("dict[str, Any]", draft.result.tree), draft.result.scope
+        fields = cast("ObjectType", draft.result.type).fields
+        return ObjectType({name: nullable(fields[name]) if leans(tree[name], scope) else fields[name] for name in tree})
 
     def map(self, draft: Draft) -> Type:
         assert draft.over is not None
@@ -122,7 +132,7 @@ class _Typing:
         if draft.key is not None:
             self.site(draft.key)
         self.step(draft.do)
-        item = nullable(draft.do.type) if _settled(draft) or _may_be_absent(draft.do) else draft.do.type
+        item = nullable(draft.do.type) if _settled(draft) or may_be_absent(draft.do) else draft.do.type
         return ListType(item)
 
     def switch(self, draft: Draft) -> Type:
@@ -130,7 +140,7 @@ class _Typing:
         found: Type = NEVER
         for case in (*draft.cases.values(), *(() if draft.otherwise is None else (draft.otherwise,))):
             self.step(case)
-            found = join(found, nullable(case.type) if _may_be_absent(case) else case.type)
+            found = join(found, nullable(case.type) if may_be_absent(case) else case.type)
         return found
 
     def call(self, call: Call) -> None:
@@ -197,7 +207,7 @@ class _Typing:
     def fits(self, found: Type, at: Path, want: Type | None, kind: type[Type]) -> Type:
         """A list or mapping as written, where another kind of value is wanted."""
         if want is not None and want != ANY and not isinstance(want, kind):
-            self.report.error("E241", f"this is {found}, and {want} is wanted", at)
+            self.report.error("E241", f"this is {shown(found)}, and {shown(want)} is wanted", at)
         return found
 
     def leaf(self, leaf: Leaf, names: Mapping[str, Entry], want: Type | None) -> Type:
@@ -219,7 +229,7 @@ class _Typing:
         if not leaf.text:
             return found
         if want is not None and not assignable(STRING, want):
-            self.report.error("E241", f"this is text, and {want} is wanted", leaf.at)
+            self.report.error("E241", f"this is text, and {shown(want)} is wanted", leaf.at)
         return STRING
 
 
@@ -234,16 +244,11 @@ def _settled(draft: Draft) -> bool:
     return draft.node.config.join.mode == "settled"  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _may_be_absent(draft: Draft) -> bool:
-    """Whether a step may end well for the block around it, and yet have no output."""
-    return draft.node.condition is not None or draft.node.on_error == "continue"
-
-
-def _block_type(block: BlockDraft, *, settled: bool) -> Type:
+def _block_type(block: BlockDraft) -> Type:
     """The output of a group without ``outputs``: an object of its steps' outputs, where an absent one is null."""
     return ObjectType(
         {
-            name: nullable(draft.type) if settled or _may_be_absent(draft) else draft.type
+            name: nullable(draft.type) if name in block.names.absent else draft.type
             for name, draft in block.drafts.items()
             if name not in block.names.late
         }

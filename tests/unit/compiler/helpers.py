@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.compiler import Compiled, compile
-from orchestrator.graph.nodes import Graph, Node
+from orchestrator.compiler import Compiled
+from orchestrator.compiler import compile as compile_spec
 from orchestrator.spec.load import load
 from orchestrator.tools.inspection import inspect_function
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.graph.nodes import Graph, Node
 
 MODELS = """
 models:
@@ -20,7 +24,7 @@ models:
 def compiled(text: str, folder: Path | None = None, **options: Any) -> Compiled:
     """``text`` without its indentation, behind ``version: 1``."""
     source = f"version: 1\n{dedent(text)}".encode()
-    return compile(load(source, name="pipeline.yaml", folder=folder), inspect=inspect_function, **options)
+    return compile_spec(load(source, name="pipeline.yaml", folder=folder), inspect=inspect_function, **options)
 
 
 def graph_of(text: str, folder: Path | None = None, **options: Any) -> Graph:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.compiler import compile
+from orchestrator.compiler import compile as compile_spec
 from orchestrator.graph.nodes import graph_from_json, to_json
 from orchestrator.spec.codes import SHAPE
 from orchestrator.spec.diagnostics import render
@@ -17,7 +17,7 @@ EXAMPLES = sorted((TESTS.parent / "specs").glob("*.yaml"))
 @pytest.mark.parametrize("spec", MEANT, ids=lambda spec: spec.path.stem)
 def test_each_mistake_has_its_code_and_its_place(spec: Broken) -> None:
     loaded = load(spec.path)
-    found = compile(loaded, inspect=inspect_function)
+    found = compile_spec(loaded, inspect=inspect_function)
     places = [
         Expected(one.code, one.mark.line, one.mark.column, one.mark.file) for one in found.diagnostics if one.mark
     ]
@@ -32,7 +32,7 @@ def test_the_corpus_has_many_mistakes_of_meaning() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_each_example_compiles_without_a_word_and_survives_its_json_form(path) -> None:
-    found = compile(load(path), inspect=inspect_function)
+    found = compile_spec(load(path), inspect=inspect_function)
     assert found.diagnostics == ()
     assert found.graph is not None
     assert graph_from_json(to_json(found.graph)) == found.graph

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.compiler import compile
+from orchestrator.compiler import compile as compile_spec
 from orchestrator.expr.values import Const, Expression, FilePart, ListOf, MapOf, Prompt, Text, TextPart
 from orchestrator.graph.nodes import (
     AgentConfig,
@@ -20,6 +20,9 @@ from orchestrator.graph.nodes import (
 )
 from orchestrator.spec.load import load
 from tests.unit.compiler.helpers import MODELS, codes, compiled, graph_of, node_of, said
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_set_keeps_constants_types_and_text() -> None:
@@ -333,7 +336,7 @@ def test_a_python_step_knows_its_function(tmp_path: Path) -> None:
 
 def test_functions_are_not_looked_at_without_an_inspector() -> None:
     source = b'{version: 1, steps: {a: {python: "no_such_module:f", with: {a: 1}}}}'
-    assert compile(load(source)).diagnostics == ()
+    assert compile_spec(load(source)).diagnostics == ()
 
 
 def test_an_agent_in_place_goes_by_the_name_of_its_step() -> None:

@@ -5,7 +5,7 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.compiler import compile
+from orchestrator.compiler import compile as compile_spec
 from orchestrator.graph.nodes import graph_from_json, to_json
 from orchestrator.jsonish import canonical
 from orchestrator.spec.load import load
@@ -47,7 +47,7 @@ def reaches(edges: Edges, start: str, end: str) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(dags())
 def test_any_order_without_a_cycle_compiles_to_its_edges(edges: Edges) -> None:
-    found = compile(load(source(edges)))
+    found = compile_spec(load(source(edges)))
     assert found.graph is not None, found.diagnostics
     needs = {node.name: set(node.needs) for node in found.graph.root.nodes}
     assert needs == {name: {other for other, _ in others} for name, others in edges.items()}
@@ -63,7 +63,7 @@ def test_one_edge_back_is_a_cycle_and_its_path_is_named(edges: Edges, data: st.D
         return
     late, early = data.draw(st.sampled_from(pairs))
     changed = {**edges, early: [*edges[early], (late, data.draw(st.booleans()))]}
-    found = compile(load(source(changed)))
+    found = compile_spec(load(source(changed)))
     assert found.graph is None
     said = [one for one in found.diagnostics if one.code == "E401"]
     (cycle,) = said
@@ -81,7 +81,7 @@ def test_a_large_file_stays_quick() -> None:
     )
     loaded = load(f"version: 1\nsteps:\n{steps}\n  s1000:\n    set: {{x: 1}}\n".encode())
     start = time.perf_counter()
-    found = compile(loaded)
+    found = compile_spec(loaded)
     assert found.graph is not None
     assert time.perf_counter() - start < 5
 
@@ -91,28 +91,28 @@ def test_results_that_grow_without_bound_become_any() -> None:
         f'  s{index}: {{set: {{x: "${{{{ steps.s{index - 1}.output }}}}", y: "${{{{ steps.s{index - 1}.output }}}}"}}}}\n'
         for index in range(1, 100)
     )
-    found = compile(load(f"version: 1\nsteps:\n  s0: {{set: {{x: 1}}}}\n{steps}".encode()))
+    found = compile_spec(load(f"version: 1\nsteps:\n  s0: {{set: {{x: 1}}}}\n{steps}".encode()))
     assert found.graph is not None
 
 
 def test_types_that_grow_without_bound_are_said() -> None:
     types = "".join(f"  t{index}: {{a: t{index + 1}, b: t{index + 1}}}\n" for index in range(40))
     text = f"version: 1\ntypes:\n{types}  t40: string\ninputs: {{a: t0}}\nsteps: {{a: {{set: {{x: 1}}}}}}"
-    found = compile(load(text.encode()))
+    found = compile_spec(load(text.encode()))
     assert {one.code for one in found.diagnostics} == {"E116"}
     wide = ", ".join(f"f{index}: string" for index in range(1500))
     inputs = ", ".join(f"i{index}: t" for index in range(100))
     text = f"version: 1\ntypes: {{t: {{{wide}}}}}\ninputs: {{{inputs}}}\nsteps: {{a: {{set: {{x: 1}}}}}}"
-    found = compile(load(text.encode()))
+    found = compile_spec(load(text.encode()))
     assert [one.code for one in found.diagnostics] == ["E116"]
 
 
 def test_expressions_without_number_are_said_once() -> None:
     body = "${{ 1 }}" * 10_001
     text = f"version: 1\nsteps: {{a: {{set: {{x: '{body}', y: '${{{{ 1 }}}}'}}}}, b: {{if: 'true', set: {{x: 1}}}}}}"
-    assert [one.code for one in compile(load(text.encode())).diagnostics] == ["E116"]
+    assert [one.code for one in compile_spec(load(text.encode())).diagnostics] == ["E116"]
 
 
 def test_one_text_full_of_mistakes_is_said_a_few_times() -> None:
     text = f"version: 1\nsteps: {{a: {{set: {{x: '{'${{ zz }}' * 500}'}}}}}}"
-    assert len(compile(load(text.encode())).diagnostics) == 10
+    assert len(compile_spec(load(text.encode())).diagnostics) == 10

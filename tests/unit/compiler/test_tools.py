@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestrator.expr.values import Const, Expression, ListOf, MapOf, Text
 from orchestrator.graph.nodes import AgentConfig, CallConfig, OnDoubt, ToolDef
 from tests.unit.compiler.helpers import MODELS, codes, graph_of, node_of, said
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def tool_of(text: str, name: str = "a", **options: Any) -> ToolDef:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.compiler import compile
+from orchestrator.compiler import compile as compile_spec
 from orchestrator.expr.values import Const
 from orchestrator.graph.fingerprint import definition_hash, graph_hash
 from orchestrator.graph.nodes import Block, CallConfig, GroupConfig, MapConfig, Node, SetConfig, SwitchConfig
 from orchestrator.spec.load import load
 from tests.unit.graph.samples import graph, node, sample, tool
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OTHER = SetConfig(values=Const({"x": 2}))
 
@@ -102,7 +105,7 @@ def test_two_checkouts_agree_and_a_named_file_counts(tmp_path: Path) -> None:
         (folder / "brief.md").write_text(brief, encoding="utf-8")
         (folder / "steps.py").write_text("def f(): ...\n", encoding="utf-8")
         (folder / "pipeline.yaml").write_text(SOURCE if name == "one" else f"# a note\n{SOURCE}", encoding="utf-8")
-        made = compile(load(folder / "pipeline.yaml")).graph
+        made = compile_spec(load(folder / "pipeline.yaml")).graph
         assert made is not None
         found.append(made)
     one, two, three = found
