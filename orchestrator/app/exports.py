@@ -33,7 +33,7 @@ _PAGE = 1_000
 class NotAnExport(OrchError):
     """A file that is no export of a run."""
 
-    code: ClassVar[str] = "E703"
+    code: ClassVar[str] = "E706"
     exit: ClassVar[Exit] = Exit.MISMATCH
 
     def __init__(self, name: str, *, problem: str) -> None:

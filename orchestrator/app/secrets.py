@@ -28,7 +28,7 @@ class Missing:
 class SecretsMissing(OrchError):
     """Secrets or keys that a run needs have no value."""
 
-    code: ClassVar[str] = "E401"
+    code: ClassVar[str] = "E450"
     exit: ClassVar[Exit] = Exit.NO_KEY
 
     def __init__(self, missing: Iterable[Missing]) -> None:

@@ -188,7 +188,7 @@ class _Run:
         graph = self.pipeline.graph
         redactor = Redactor(self.secrets)
         for name in redactor.weak:
-            self.session.screen.problem("warning", "W402", f"secret {name} is too short to be found in what steps say")
+            self.session.screen.problem("warning", "W620", f"secret {name} is too short to be found in what steps say")
         folder = files_folder(self.named)
         services = build_services(self.secrets, redactor=redactor, files_folder=folder)
         async with opened(self.named, self.config, create=True) as store:
