@@ -365,7 +365,8 @@ class Store(Protocol):
     async def park(self, piece: Slice) -> bool:
         """Commit the slice if the run's inbox is empty; False, and nothing changed, where it is not.
 
-        Locks the run's row before it reads the inbox. Raises as ``commit``.
+        Locks the run's row before it reads the inbox. A run at this head that nobody holds is parked already: True.
+        Raises as ``commit``.
         """
         ...
 

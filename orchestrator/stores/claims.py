@@ -60,7 +60,7 @@ def plan_claim(
 def _is_gone(old: Driver, me: Driver, gone: Callable[[int, int], bool]) -> bool:
     """True where the old driver ran on this boot of this machine, where we can see its pid, and is no more."""
     here = (me.host, me.boot_id, me.pid_ns)
-    known = all(here) and old.started != 0
+    known = all(here) and old.started != 0 and old.owner != me.owner
     return known and (old.host, old.boot_id, old.pid_ns) == here and gone(old.pid, old.started)
 
 

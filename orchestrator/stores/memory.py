@@ -125,7 +125,10 @@ class MemoryStore:
     async def park(self, piece: Slice) -> bool:
         await asyncio.sleep(0)
         self._check((piece,))
-        if self._pending(piece.run_id):
+        if self._runs[piece.run_id].owner is None:
+            return True
+        taken = {request_id for request_id, _ in piece.consumed}
+        if any(row.request_id not in taken for row in self._pending(piece.run_id)):
             return False
         self._apply((piece,))
         return True

@@ -235,6 +235,9 @@ class SqliteStore:
         def work() -> bool:
             try:
                 with self._db.transaction(points=True):
+                    run = self._run(self._db, piece.run_id, self._sql.lock_run)
+                    if (run.head, run.epoch, run.owner) == (piece.base_head, piece.epoch, None):
+                        return True
                     self._apply((piece,))
                     if self._pending(self._db, piece.run_id):
                         raise _Awake

@@ -128,9 +128,11 @@ def _land_claim(db: Any, inc: int, run: int, nonce: Any) -> tuple[Any, Any]:
 
 
 def _land_park(rules: Rules, db: Any, run: int, epoch: int, head: int, saw: int) -> tuple[Any, Any]:
-    now, _, rows, message, _, _ = db[run]
+    now, owner, rows, message, _, _ = db[run]
     if now != epoch or len(rows) != head:
         return db, "conflict"
+    if owner == 0:
+        return db, "parked"
     if (saw if rules.parking == "reads first" else message) == PENDING:
         return db, "awake"
     return _put(db, run, (now, 0, rows, message, 0, 1)), "parked"
