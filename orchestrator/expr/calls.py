@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 from orchestrator.errors import did_you_mean
 from orchestrator.expr.errors import EvalError, WrongType
 from orchestrator.expr.evaluate import run
+from orchestrator.expr.kinds import ORDERS, Kinds, kinds_of
 from orchestrator.expr.narrow import known_when
 from orchestrator.expr.nodes import MACROS, Call, Expr, ListLiteral, Literal, Macro
 from orchestrator.expr.runtime import DEFAULT_LIMITS, State
@@ -22,18 +23,10 @@ from orchestrator.spec.types import (
     STRING,
     TIMESTAMP,
     AnyType,
-    BooleanType,
-    DurationType,
     EnumType,
-    FileType,
-    IntegerType,
     ListType,
-    Nullable,
     NullType,
-    NumberType,
     ObjectType,
-    StringType,
-    TimestampType,
     Type,
     bare,
     enum_base,
@@ -48,38 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from orchestrator.expr.narrow import Path
-
-Kinds: TypeAlias = "frozenset[str]"
-
-_EVERY: Final = frozenset(
-    {"text", "integer", "number", "boolean", "list", "object", "file", "timestamp", "duration", "null"}
-)
-_KINDS: Final[Mapping[type[Type], Kinds]] = {
-    StringType: frozenset({"text"}),
-    IntegerType: frozenset({"integer", "number"}),
-    NumberType: frozenset({"number"}),
-    BooleanType: frozenset({"boolean"}),
-    ListType: frozenset({"list"}),
-    ObjectType: frozenset({"object"}),
-    FileType: frozenset({"file"}),
-    TimestampType: frozenset({"timestamp"}),
-    DurationType: frozenset({"duration"}),
-    NullType: frozenset({"null"}),
-}
-_ORDERS: Final = ("text", "number", "boolean", "timestamp", "duration")
-
-
-def kinds_of(type_: Type) -> Kinds:
-    """The kinds of argument that a type (without facets) may be; every one of ``any``. An integer is a number too."""
-    match type_:
-        case AnyType():
-            return _EVERY
-        case EnumType():
-            return kinds_of(enum_base(type_.values))
-        case Nullable():
-            return kinds_of(bare(type_.inner)) | {"null"}
-        case _:
-            return _KINDS[type(type_)]
 
 
 class Checking(Protocol):
@@ -203,7 +164,7 @@ def _join(checker: Checking, expr: Call, kinds: list[Type]) -> Type:
         checker.problem(
             "E206", "an item may be null, and join does not take null", expr.args[0], "compact(x) leaves nulls out"
         )
-    elif not kinds_of(item) & set(_ORDERS):
+    elif not kinds_of(item) & set(ORDERS):
         hint = "x.map(item, json(item)) makes text of each"
         checker.problem("E205", f"join takes a list of scalars, not of {item}", expr.args[0], hint)
     return STRING
@@ -230,7 +191,7 @@ def _ordered(checker: Checking, expr: Expr, item: Type, what: str) -> bool:
         hint = "compact(x) leaves nulls out"
         checker.problem("E206", f"a value may be null, and {what} does not take null", expr, hint)
         return False
-    if not kinds_of(item) & set(_ORDERS):
+    if not kinds_of(item) & set(ORDERS):
         checker.problem("E205", f"{what} takes numbers, texts, booleans, moments or durations, not {item}", expr)
         return False
     return True
@@ -244,7 +205,7 @@ def _extreme(checker: Checking, expr: Call, kinds: list[Type]) -> Type:
     for kind in kinds[1:]:
         orders &= kinds_of(kind)
         result = join(result, kind)
-    if not orders & set(_ORDERS):
+    if not orders & set(ORDERS):
         return checker.problem("E207", f"{expr.name} compares values of one kind", expr)
     return result
 

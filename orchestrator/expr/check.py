@@ -7,10 +7,12 @@ type ``T?`` can only be used after ``!= null``, ``has()`` or ``default()``. Abse
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from orchestrator.errors import did_you_mean
-from orchestrator.expr.calls import call_type, kinds_of, macro_type
+from orchestrator.expr.calls import call_type, macro_type
+from orchestrator.expr.fit import expect
+from orchestrator.expr.kinds import ARITHMETIC, base, comparable, conversion, kinds_of, leaving, order_kinds, shown
 from orchestrator.expr.narrow import NOTHING, known_when, misused_secrets
 from orchestrator.expr.nodes import (
     Binary,
@@ -30,32 +32,21 @@ from orchestrator.expr.parse import path_of, unparse
 from orchestrator.spec.types import (
     ANY,
     BOOLEAN,
-    DURATION,
     FILE_FIELDS,
-    INTEGER,
     NEVER,
     NULL,
-    NUMBER,
     OPEN_OBJECT,
-    STRING,
-    TIMESTAMP,
     AnyType,
-    DurationType,
     EnumType,
     FileType,
-    IntegerType,
     ListType,
     NeverType,
     Nullable,
     NullType,
-    NumberType,
     ObjectType,
     StringType,
-    TimestampType,
     Type,
-    assignable,
     bare,
-    enum_base,
     field_type,
     join,
     nullable,
@@ -117,42 +108,14 @@ def check(
     checker = Checker(scope, known)
     type_ = checker.type(expr)
     if expected is not None:
-        checker.expect(expr, type_, expected)
+        expect(checker, expr, type_, expected)
     for secret in misused_secrets(expr):
         checker.problem("E211", "a secret can only be joined to text", secret, "its value is not known to expressions")
     problems = sorted(set(checker.problems), key=lambda problem: (problem.offset, problem.end, problem.code))
-    return Checked(_leaving(type_), tuple(problems))
-
-
-def _leaving(type_: Type) -> Type:
-    """Moments and durations leave as text, and nothing is known of the items of ``[]``."""
-    match type_:
-        case TimestampType() | DurationType():
-            return STRING
-        case NeverType():
-            return ANY
-        case Nullable():
-            return nullable(_leaving(type_.inner))
-        case ListType():
-            return ListType(_leaving(type_.item))
-        case ObjectType():
-            return ObjectType(
-                {name: _leaving(item) for name, item in type_.fields.items()}, type_.optional, type_.closed
-            )
-        case _:
-            return type_
-
-
-def shown(type_: Type) -> str:
-    """A type in a message, short."""
-    text = str(type_)
-    if len(text) <= 40:
-        return text
-    return "a list" if isinstance(without_null(bare(type_)), ListType) else "an object"
+    return Checked(leaving(type_), tuple(problems))
 
 
 _COMPARED: Final = ("<", "<=", ">", ">=")
-_ORDERED: Final = ("text", "number", "boolean", "timestamp", "duration")
 
 
 @dataclass(slots=True)
@@ -389,7 +352,7 @@ class Checker:
             return
         if not comparable(left, right):
             message = f"{shown(left)} and {shown(right)} are never equal"
-            self.problem("E207", message, expr, _conversion(left, right))
+            self.problem("E207", message, expr, conversion(left, right))
         self.enum_member(expr.left, right)
         self.enum_member(expr.right, left)
 
@@ -409,7 +372,7 @@ class Checker:
             case ListType():
                 if not comparable(left, right.item):
                     message = f"{shown(left)} is never in {shown(right)}"
-                    self.problem("E207", message, expr, _conversion(left, right.item))
+                    self.problem("E207", message, expr, conversion(left, right.item))
             case ObjectType() | FileType():
                 left = self.not_null(left, expr.left, "'in'")
                 self.want(left, frozenset({"text"}), expr.left, "the key of an object")
@@ -422,7 +385,7 @@ class Checker:
     def order(self, left: Type, right: Type, expr: Binary) -> None:
         if not order_kinds(left) & order_kinds(right):
             message = f"'{expr.operator}' does not compare {shown(left)} and {shown(right)}"
-            self.problem("E207", message, expr, _conversion(left, right))
+            self.problem("E207", message, expr, conversion(left, right))
 
     def arithmetic(self, left: Type, right: Type, expr: Binary) -> Type:
         operator = expr.operator
@@ -431,7 +394,7 @@ class Checker:
             return self.arithmetic_any(left, right, expr)
         if operator == "+" and isinstance(left, ListType) and isinstance(right, ListType):
             return ListType(join(left.item, right.item))
-        found = _ARITHMETIC.get((operator, type(left), type(right)))
+        found = ARITHMETIC.get((operator, type(left), type(right)))
         if found is not None:
             if operator in "/%" and isinstance(expr.right, Literal) and expr.right.value in (0, 0.0):
                 self.problem("E208", "division by zero", expr)
@@ -445,7 +408,7 @@ class Checker:
         return self.problem("E205", message, expr, hint)
 
     def arithmetic_any(self, left: Type, right: Type, expr: Binary) -> Type:
-        takes = {kind for operator, a, b in _ARITHMETIC if operator == expr.operator for kind in (a, b)}
+        takes = {kind for operator, a, b in ARITHMETIC if operator == expr.operator for kind in (a, b)}
         takes.add(AnyType)
         takes.add(NeverType)
         if expr.operator == "+":
@@ -479,93 +442,3 @@ class Checker:
             else:
                 closed = False
         return ObjectType(fields) if closed else OPEN_OBJECT
-
-    def expect(self, expr: Expr, type_: Type, expected: Type) -> None:
-        """A problem where a value of the expression cannot stand for ``expected``. Constants are looked at one by
-        one."""
-        wanted = without_null(bare(expected))
-        match expr:
-            case Literal(value=value) if isinstance(wanted, EnumType) and value is not None:
-                self.enum_value(value, wanted, expr)
-            case Conditional():
-                self.expect(expr.then, self.types[id(expr.then)], expected)
-                self.expect(expr.otherwise, self.types[id(expr.otherwise)], expected)
-            case Call(name="default", args=args) if len(args) > 1:
-                for arg in args[:-1]:
-                    self.expect(arg, without_null(bare(self.types[id(arg)])), expected)
-                self.expect(args[-1], self.types[id(args[-1])], expected)
-            case ListLiteral(items=items) if isinstance(wanted, ListType):
-                for item in items:
-                    self.expect(item, self.types[id(item)], wanted.item)
-            case _:
-                self.conform(expr, type_, expected)
-
-    def enum_value(self, value: object, wanted: EnumType, expr: Expr) -> None:
-        if not any(same_scalar(cast("str", value), other) for other in wanted.values):
-            known = tuple(str(other) for other in wanted.values)
-            close = did_you_mean(str(value), known)
-            hint = f"did you mean {close!r}?" if close else f"one of: {', '.join(known)}"
-            self.problem("E205", f"{value!r} is not one of the allowed values", expr, hint)
-
-    def conform(self, expr: Expr, type_: Type, expected: Type) -> None:
-        left = _leaving(type_)
-        if assignable(left, expected):
-            return
-        if assignable(without_null(bare(left)), expected) and not isinstance(bare(left), NullType):
-            self.not_null(bare(left), expr, "this place")
-            return
-        self.problem(
-            "E205", f"this is {shown(left)}, and {shown(expected)} is wanted", expr, _conversion(left, expected)
-        )
-
-
-def base(type_: Type) -> Type:
-    """The type that an enum's values have; any other type as it is."""
-    return enum_base(type_.values) if isinstance(type_, EnumType) else type_
-
-
-_ARITHMETIC: Final[Mapping[tuple[str, type[Type], type[Type]], Type]] = {
-    **{(operator, IntegerType, IntegerType): INTEGER for operator in "+-*/%"},
-    **{
-        (operator, a, b): NUMBER
-        for operator in "+-*/"
-        for a, b in ((IntegerType, NumberType), (NumberType, IntegerType), (NumberType, NumberType))
-    },
-    ("+", StringType, StringType): STRING,
-    ("+", TimestampType, DurationType): TIMESTAMP,
-    ("+", DurationType, TimestampType): TIMESTAMP,
-    ("+", DurationType, DurationType): DURATION,
-    ("-", TimestampType, TimestampType): DURATION,
-    ("-", TimestampType, DurationType): TIMESTAMP,
-    ("-", DurationType, DurationType): DURATION,
-}
-
-
-def order_kinds(type_: Type) -> frozenset[str]:
-    """The orders that values of a type may be compared in."""
-    kinds = kinds_of(type_)
-    return frozenset(kind for kind in _ORDERED if kind in kinds)
-
-
-def comparable(a: Type, b: Type) -> bool:
-    """Whether a value of one may ever equal a value of the other."""
-    a, b = bare(a), bare(b)
-    if isinstance(a, (Nullable, NullType)) or isinstance(b, (Nullable, NullType)):
-        both = isinstance(a, (Nullable, NullType)) and isinstance(b, (Nullable, NullType))
-        return both or comparable(without_null(a), without_null(b))
-    if isinstance(a, ListType) and isinstance(b, ListType):
-        return comparable(a.item, b.item)
-    return bool(kinds_of(a) & kinds_of(b))
-
-
-def _conversion(a: Type, b: Type) -> str | None:
-    kinds = kinds_of(without_null(bare(a))) | kinds_of(without_null(bare(b)))
-    if len(kinds) > 3:
-        return None
-    if "text" in kinds and kinds & {"integer", "number"}:
-        return "int(x) and double(x) make a number of text, string(x) makes text"
-    if "text" in kinds and "timestamp" in kinds:
-        return "timestamp(x) makes a moment of text"
-    if "text" in kinds and "duration" in kinds:
-        return "duration(x) makes a duration of text"
-    return None

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Protocol, Self
 
 from orchestrator.errors import Exit, OrchError
+
+
+class Place(Protocol):
+    """A part of a source, in code points."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def end(self) -> int: ...
 
 
 class EvalError(OrchError):
@@ -23,10 +32,11 @@ class EvalError(OrchError):
         self.offset = offset
         self.end = end
 
-    def place(self, offset: int, end: int) -> None:
-        """Say where it happened, unless something further inside has."""
+    def at(self, place: Place) -> Self:
+        """The same error, with its place, unless something further inside has said where it happened."""
         if self.offset is None:
-            self.offset, self.end = offset, end
+            self.offset, self.end = place.offset, place.end
+        return self
 
 
 class WrongType(EvalError):

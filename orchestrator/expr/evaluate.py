@@ -7,10 +7,11 @@ these four a path is guarded: a field or an index of null is null there, not an 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never, cast
+from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from orchestrator.expr.errors import EvalError, LimitReached, NullValue, WrongType
 from orchestrator.expr.functions import IMPLEMENTATIONS, MAKES, kind_matches
+from orchestrator.expr.macros import LOOPS
 from orchestrator.expr.nodes import (
     Binary,
     Call,
@@ -33,11 +34,11 @@ from orchestrator.expr.runtime import (
     Absent,
     Fields,
     Limits,
+    Run,
     State,
     exported,
     kind,
     measure,
-    sort_key,
     wrong,
 )
 from orchestrator.expr.signatures import FUNCTIONS
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = ["ABSENT", "Absent", "EvalError", "Fields", "LimitReached", "Limits", "NullValue", "WrongType", "evaluate"]
-
-Run: TypeAlias = "Callable[[State], Any]"
 
 
 def evaluate(
@@ -163,7 +162,7 @@ class _Compiler:
             try:
                 return apply(a, b, state)
             except EvalError as error:
-                error.place(expr.offset, expr.end)
+                error.at(expr)
                 raise
 
         return combine
@@ -179,7 +178,7 @@ class _Compiler:
                 return otherwise(state)
             if value is ABSENT:
                 return ABSENT
-            raise _placed(wrong("a condition", value), expr.condition)
+            raise wrong("a condition", value).at(expr.condition)
 
         return choose
 
@@ -209,7 +208,7 @@ class _Compiler:
         where = self.compile(expr.where) if expr.where is not None else None
         self.levels, self.depth = outer, level
         cost = sum(1 for _ in walk(expr.body))
-        loop = _LOOPS[expr.name]
+        loop = LOOPS[expr.name]
 
         def over(state: State) -> Any:
             items = target(state)
@@ -218,7 +217,7 @@ class _Compiler:
             elif items is ABSENT:
                 return ABSENT
             elif type(items) is not list:
-                raise _placed(wrong(expr.name, items), expr.target)
+                raise wrong(expr.name, items).at(expr.target)
             variables = state.vars
             if len(variables) <= level:
                 variables.extend([None] * (level + 1 - len(variables)))
@@ -226,15 +225,10 @@ class _Compiler:
                 state.charge(cost * len(items))
                 return loop(state, items, level, body, where, expr)
             except EvalError as error:
-                error.place(expr.offset, expr.end)
+                error.at(expr)
                 raise
 
         return over
-
-
-def _placed(error: EvalError, expr: Expr) -> EvalError:
-    error.place(expr.offset, expr.end)
-    return error
 
 
 def _select(target: Run, expr: Select, guarded: bool) -> Run:
@@ -248,7 +242,7 @@ def _select(target: Run, expr: Select, guarded: bool) -> Run:
             return value
         getter = getattr(value, "get_field", None)
         if getter is None:
-            raise _placed(_no_field(value, name), expr)
+            raise _no_field(value, name).at(expr)
         return getter(name)
 
     return select
@@ -271,7 +265,7 @@ def _index(target: Run, index: Run, expr: Index, guarded: bool) -> Run:
         try:
             return _item(value, at)
         except EvalError as error:
-            error.place(expr.offset, expr.end)
+            error.at(expr)
             raise
 
     return look_up
@@ -305,11 +299,11 @@ def _unary(operand: Run, expr: Unary) -> Run:
         if negation:
             if type(value) is bool:
                 return not value
-            raise _placed(wrong("'!'", value), expr)
+            raise wrong("'!'", value).at(expr)
         try:
             return negate(value)
         except EvalError as error:
-            error.place(expr.offset, expr.end)
+            error.at(expr)
             raise
 
     return apply
@@ -325,11 +319,11 @@ def _logic(left: Run, right: Run, expr: Binary) -> Run:
         if value is ABSENT:
             return ABSENT
         if type(value) is not bool:
-            raise _placed(wrong(f"'{expr.operator}'", value), expr.left)
+            raise wrong(f"'{expr.operator}'", value).at(expr.left)
         value = right(state)
         if type(value) is bool or value is ABSENT:
             return value
-        raise _placed(wrong(f"'{expr.operator}'", value), expr.right)
+        raise wrong(f"'{expr.operator}'", value).at(expr.right)
 
     return apply
 
@@ -365,7 +359,7 @@ def _map(entries: list[tuple[Run, Run]], expr: MapLiteral) -> Run:
             if value is ABSENT:
                 return ABSENT
             if not isinstance(key, str):
-                raise _placed(wrong("the key of an object", key), expr)
+                raise wrong("the key of an object", key).at(expr)
             if key in made:
                 raise EvalError(f"the key {key!r} stands twice", offset=expr.offset, end=expr.end)
             made[key] = value
@@ -378,7 +372,7 @@ def _made(value: Any, state: State, expr: Expr) -> Any:
     try:
         measure(value, state.limits.size, state.limits.depth)
     except EvalError as error:
-        error.place(expr.offset, expr.end)
+        error.at(expr)
         raise
     return value
 
@@ -431,85 +425,7 @@ def _call(args: list[Run], expr: Call) -> Run:
             result = apply(state, *values)
             return state.made(result) if makes else result
         except EvalError as error:
-            error.place(expr.offset, expr.end)
+            error.at(expr)
             raise
 
     return call
-
-
-def _truth(value: Any, body: Expr, name: str) -> Any:
-    if type(value) is bool or value is ABSENT:
-        return value
-    raise _placed(wrong(f"the condition of {name}", value), body)
-
-
-def _map_items(state: State, items: list[Any], level: int, body: Run, where: Run | None, expr: Macro) -> Any:
-    variables, made = state.vars, list[Any]()
-    for item in items:
-        variables[level] = item
-        if where is not None:
-            chosen = _truth(where(state), expr.body if expr.where is None else expr.where, "map")
-            if chosen is ABSENT:
-                return ABSENT
-            if not chosen:
-                continue
-        value = body(state)
-        if value is ABSENT:
-            return ABSENT
-        made.append(value)
-    return state.made(made)
-
-
-def _filter_items(state: State, items: list[Any], level: int, body: Run, _: Run | None, expr: Macro) -> Any:
-    variables, made = state.vars, list[Any]()
-    for item in items:
-        variables[level] = item
-        chosen = _truth(body(state), expr.body, "filter")
-        if chosen is ABSENT:
-            return ABSENT
-        if chosen:
-            made.append(item)
-    return made
-
-
-def _all_items(state: State, items: list[Any], level: int, body: Run, _: Run | None, expr: Macro) -> Any:
-    return _search(state, items, level, body, expr, decided=False)
-
-
-def _exists_item(state: State, items: list[Any], level: int, body: Run, _: Run | None, expr: Macro) -> Any:
-    return _search(state, items, level, body, expr, decided=True)
-
-
-def _search(state: State, items: list[Any], level: int, body: Run, expr: Macro, *, decided: bool) -> Any:
-    variables = state.vars
-    for item in items:
-        variables[level] = item
-        value = _truth(body(state), expr.body, expr.name)
-        if value is ABSENT:
-            return ABSENT
-        if value is decided:
-            return decided
-    return not decided
-
-
-def _exists_one_item(state: State, items: list[Any], level: int, body: Run, _: Run | None, expr: Macro) -> Any:
-    kept = _filter_items(state, items, level, body, None, expr)
-    return ABSENT if kept is ABSENT else len(kept) == 1
-
-
-def _sort_items(state: State, items: list[Any], level: int, body: Run, _: Run | None, expr: Macro) -> Any:
-    keys = _map_items(state, items, level, body, None, expr)
-    if keys is ABSENT:
-        return ABSENT
-    sort_key(keys, "sort_by")
-    return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__)]
-
-
-_LOOPS: Final = {
-    "map": _map_items,
-    "filter": _filter_items,
-    "all": _all_items,
-    "exists": _exists_item,
-    "exists_one": _exists_one_item,
-    "sort_by": _sort_items,
-}

@@ -405,7 +405,7 @@ def unparse(expr: Expr) -> str:
         case ListLiteral():
             return "[" + ", ".join(unparse(item) for item in expr.items) + "]"
         case MapLiteral():
-            return "{" + ", ".join(f"{unparse(key)}: {unparse(value)}" for key, value in expr.entries) + "}"
+            return "{" + ", ".join(f"{_key(key)}: {unparse(value)}" for key, value in expr.entries) + "}"
         case Call():
             return f"{expr.name}({', '.join(unparse(arg) for arg in expr.args)})"
         case Macro():
@@ -418,6 +418,10 @@ def unparse(expr: Expr) -> str:
 def _operand(expr: Expr) -> str:
     plain = isinstance(expr, (Name, Select, Index, Call, Macro, ListLiteral, MapLiteral))
     return unparse(expr) if plain else f"({unparse(expr)})"
+
+
+def _key(expr: Expr) -> str:
+    return f"({expr.name})" if isinstance(expr, Name) else unparse(expr)
 
 
 def _literal(value: None | bool | int | float | str) -> str:

@@ -55,6 +55,10 @@ INT_MIN: Final = -(1 << 63)
 INT_MAX: Final = (1 << 63) - 1
 
 
+Run: TypeAlias = "Callable[[State], Any]"
+"""A node, compiled."""
+
+
 class State:
     """One evaluation: what it may see, and what it has used up. ``vars`` are the names that macros bind, by level."""
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.expr.calls import kinds_of
 from orchestrator.expr.check import Namespace, check, known_when
+from orchestrator.expr.kinds import kinds_of
 from orchestrator.expr.parse import parse
 from orchestrator.spec.types import ANY, INTEGER, STRING, Type, nullable, parse_type
 
@@ -129,6 +129,8 @@ SCOPE: dict[str, Any] = {
         ("[] == inputs.xs", "boolean"),
         ("1 in inputs.xs", "boolean"),
         ("null in inputs.ns", "boolean"),
+        ("inputs.n in [null]", "boolean"),
+        ("inputs.o == inputs.on", "boolean"),
         ("inputs.o in ['a']", "boolean"),
         ("'a' in inputs.open", "boolean"),
         ("1 in inputs.any", "boolean"),

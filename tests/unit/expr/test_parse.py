@@ -311,7 +311,7 @@ def _nest(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
         st.builds(Binary, operators, inner, inner),
         st.builds(Conditional, inner, inner, inner),
         st.builds(ListLiteral, few),
-        st.builds(MapLiteral, st.lists(st.tuples(LITERALS, inner), max_size=3).map(tuple)),
+        st.builds(MapLiteral, st.lists(st.tuples(inner, inner), max_size=3).map(tuple)),
         st.builds(Call, CALLED, few),
         st.builds(Macro, st.sampled_from(MACROS), inner, NAMES, inner),
         st.builds(Macro, st.just("map"), inner, NAMES, inner, inner),
