@@ -193,6 +193,8 @@ class _Lowering:
         condition = None if step.if_ is None else own.bare(step.if_, (*step.at, "if"))
         at = step.at
         for index, other in enumerate([step.needs] if isinstance(step.needs, str) else step.needs or ()):
+            if isinstance(step.needs, list) and other in step.needs[:index]:
+                self.report.error("E404", f"`{other}` stands twice in `needs`", (*at, "needs", index))
             need(
                 self.report, own.scope, other, (*at, "needs", index) if isinstance(step.needs, list) else (*at, "needs")
             )

@@ -49,6 +49,14 @@ OPERATION_OUTPUTS: Final[Mapping[str, Type]] = {
 READING: Final = ("read", "list", "glob", "grep")
 ANYTHING: Final = ObjectType({}, closed=False)
 NOTHING: Final = ObjectType({})
+_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "env": ("shell", "mcp"),
+    "launcher": ("shell", "mcp"),
+    "input": ("python", "shell", "http", "sql", "pipeline", "ask"),
+    "output": ("python", "shell", "http", "sql", "pipeline", "ask"),
+    "with_": ("python", "shell", "http", "mcp", "sql", "pipeline", "ask"),
+}
+"""Fields that not every kind of tool has a use for."""
 _BY_METHOD: Final[Mapping[str, Effect]] = {"GET": "read", "HEAD": "read", "PUT": "idempotent", "DELETE": "idempotent"}
 
 
@@ -96,6 +104,7 @@ class Toolbox:
 
     def lower(self, tool: ToolBase, place: Place, name: str) -> ToolDraft:
         """One definition. ``place`` is where it stands; a named tool sees no step."""
+        self._check_fields(tool)
         given, output = self._signature(tool)
         fixed = frozenset(tool.with_ or {})
         visible = None if given is None else without(given, fixed)
@@ -117,6 +126,15 @@ class Toolbox:
             operations=self._operations(tool),
         )
         return ToolDraft(definition=definition, input=visible, output=output, fixed=fixed)
+
+    def _check_fields(self, tool: ToolBase) -> None:
+        """Nothing that is written is ignored: a field that the kind has no use for is an error."""
+        kind = _kind(tool)
+        for name, kinds in _FIELDS.items():
+            if name in tool.model_fields_set and kind not in kinds:
+                shown = name.removesuffix("_")
+                message = f"`{shown}` does not go with `{kind}` in a tool"
+                self.resolved.report.error("E127", message, (*tool.at, shown), key=True)
 
     def _signature(self, tool: ToolBase) -> tuple[ObjectType | None, Type | None]:
         """What may be given and what comes back, as the definition or the function says."""
@@ -298,6 +316,7 @@ def command_around(given: Mapping[str, Any], at: Path, place: Place, resolved: R
     env, launcher = given["env"], given["launcher"]
     if isinstance(env, list):
         config["env_names"] = Const(cast("list[str]", env))
+        resolved.report.used.update(("secrets", name) for name in cast("list[str]", env))
     elif env is not None:
         config["env"] = place.seeing({"secrets": resolved.secret_types}).value(env, (*at, "env"))
     if launcher is not None:

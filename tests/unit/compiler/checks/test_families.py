@@ -195,3 +195,25 @@ def test_steps_do_not_wait_for_what_runs_when_they_have_ended() -> None:
 
 def test_a_number_is_no_type() -> None:
     assert codes("inputs: {a: 3}\nsteps: {a: {set: {x: '${{ inputs.a }}'}}}") == ["E220"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "bad"),
+    [
+        ("shell: {argv: [ls]}, env: [A], launcher: [nice], input: {}, output: any, with: {}", 0),
+        ("python: 'json:dumps', env: [A], launcher: [nice]", 2),
+        ("http: {url: 'https://x'}, env: {A: x}, launcher: [nice]", 2),
+        ("files: {root: .}, env: [A], launcher: [x], input: {a: string}, output: string, with: {path: x}", 5),
+    ],
+)
+def test_a_field_that_a_kind_of_tool_has_no_use_for_is_not_ignored(tool: str, bad: int) -> None:
+    found = codes(f"tools: {{t: {{{tool}}}}}\nsteps: {{a: {{set: {{x: 1}}}}}}")
+    assert [code for code in found if code.startswith("E")] == ["E127"] * bad
+
+
+def test_a_name_that_stands_twice_in_needs_is_said() -> None:
+    assert codes("steps: {a: {needs: [b, b], set: {x: 1}}, b: {needs: [], set: {x: 1}}}") == ["E404"]
+
+
+def test_a_secret_that_is_passed_through_by_name_is_used() -> None:
+    assert codes("secrets: [KEY]\nsteps: {a: {run: env, env: [KEY]}}") == []
