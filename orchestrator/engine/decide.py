@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.clock import rfc3339
@@ -66,7 +68,10 @@ class Decider:
         self.cancels: list[str] = []
         self.timers: dict[str, int] = {}
         self.acts: dict[str, Act] = {}
-        self._early: deque[Act] = deque()
+        # By the seq of what is to be taken up: a rebuilt decider follows the journal, so that each end releases what
+        # it released, and each stop finds open what it found open.
+        self._early: list[tuple[int, int, Act | BlockAct]] = []
+        self._order = count()
         self._late: deque[Act] = deque()
         self._drafts: list[Draft] = []
         self._finishing: BlockAct | None = None
@@ -81,7 +86,7 @@ class Decider:
         self.scope = scope
         self.root = self._enter(graph.root, owner=None, path="", scope=scope, ready_at=state.started_at)
         if state.cancel is not None:
-            self._stop_block(self.root)
+            heappush(self._early, (state.cancel_seq, next(self._order), self.root))
 
     # What the driver calls
 
@@ -96,13 +101,14 @@ class Decider:
         else:
             self.in_flight.pop(path, None)
             if path in self.acts:
-                self._early.append(self.acts[path])
+                self.look_again(self.acts[path])
 
     def decide(self) -> list[Draft]:
         """Decide all that can be: the records of control steps, already folded. Intents wait in ``permitted``."""
         while True:
             if self._early:
-                self._look(self._early.popleft())
+                _, _, found = heappop(self._early)
+                self._stop_block(found) if isinstance(found, BlockAct) else self._look(found)
             elif self._late:
                 self._begin(self._late.popleft())
             elif self._finishing is not None:
@@ -122,7 +128,7 @@ class Decider:
     def emit(self, kind: Kind, act: Act, body: dict[str, Any]) -> None:
         """Record something of a control step, and look at it again."""
         self.record(Draft(kind, act.path, body))
-        self._early.append(act)
+        self.look_again(act)
 
     def record(self, draft: Draft) -> None:
         self._drafts.append(draft)
@@ -172,7 +178,14 @@ class Decider:
         self._late.append(act)
 
     def look_again(self, act: Act) -> None:
-        self._early.append(act)
+        """Have what is recorded of an activation taken up, when its turn comes."""
+        step = self.state.steps.get(act.path)
+        turn = 0
+        if step is not None and step.ended:
+            turn = step.ended_seq
+        elif step is not None and step.fired is not None and act.stop is None and act.phase is Phase.OPEN:
+            turn = step.fired_seq
+        heappush(self._early, (turn, next(self._order), act))
 
     def child(
         self,
@@ -198,7 +211,7 @@ class Decider:
         )
         act.phase = Phase.QUEUED
         self.acts[path] = act
-        self._early.append(act)
+        self.look_again(act)
         return act
 
     def enter(self, act: Act, block: Block) -> BlockAct:
@@ -250,7 +263,12 @@ class Decider:
 
     def stop(self, act: Act, reason: dict[str, Any]) -> None:
         """Begin to take an activation down; it ends when what runs in it has ended."""
-        if act.stop is not None or act.phase is Phase.ENDED:
+        if act.phase is Phase.ENDED or (act.stop is not None and (reason or not act.stop)):
+            return
+        if act.stop is not None:
+            # Its own timeout was taking it down; now its scope does, and what it would fail with matters no more.
+            act.stop = reason
+            self.look_again(act)
             return
         act.stop = reason
         if act.path in self.in_flight:
@@ -259,7 +277,7 @@ class Decider:
         if fallback is not None:
             self.stop(fallback, {})
         steps.KINDS[act.kind].stop(self, act)
-        self._early.append(act)
+        self.look_again(act)
 
     def stop_block(self, block: BlockAct) -> None:
         """Take the steps of a scope down; its ``finally`` still runs."""
@@ -297,7 +315,9 @@ class Decider:
             act.phase = Phase.QUEUED
             self._late.append(act)
             return
-        self._early.append(act)
+        kind.progress(self, act, step)
+        if step is not None and step.fired is not None:
+            self.look_again(act)
 
     def _begin(self, act: Act) -> None:
         """Decide: begin an activation, or let its kind go on."""
@@ -306,6 +326,8 @@ class Decider:
             return
         if act.stop is not None:
             self._decide_stopped(act, step)
+            return
+        if step is not None and step.handled == "step":
             return
         try:
             if act.phase is Phase.QUEUED:
@@ -353,6 +375,7 @@ class Decider:
 
     def _look_handled(self, act: Act) -> None:
         """The step failed, and its fallback stands in."""
+        self.timers.pop(act.path, None)
         fallback = act.node.fallback
         path = f"{act.path}/@error"
         known = self.acts.get(path)
@@ -412,7 +435,7 @@ class Decider:
     def _decide_stopped(self, act: Act, step: StepState | None) -> None:
         """All that ran inside has ended: fail with what it was stopped for, if it was not its scope that ended it."""
         if not act.stop:
-            self._early.append(act)
+            self.look_again(act)
         elif not self._busy(act, step):
             stop, act.stop = act.stop, None
             self.fail(
@@ -434,7 +457,7 @@ class Decider:
             elif owner.stop is None:
                 self._fallback_ended(owner, act)
             if owner.stop is not None:
-                self._early.append(owner)
+                self.look_again(owner)
 
     # Scopes of named steps
 
@@ -471,7 +494,7 @@ class Decider:
         act.phase = Phase.QUEUED
         block.live += 1
         self.acts[act.path] = act
-        self._early.append(act)
+        self.look_again(act)
 
     def _block_child_ended(self, block: BlockAct, act: Act) -> None:
         block.live -= 1
@@ -542,7 +565,7 @@ class Decider:
             self._finishing = block
         else:
             block.stage = "over"
-            self._early.append(block.owner)
+            self.look_again(block.owner)
 
     def _status(self, block: BlockAct) -> str:
         if self.state.cancel is not None:

@@ -26,12 +26,13 @@ class StepState:
     started and not ended; ``lost``: the last attempt's end will never be known; ``ended_seq`` orders the ends.
     ``reply`` is a model's, ``round`` counts how often a resume took the end back, ``failures`` the failed attempts
     since;
-    ``expanded`` what was decided at run time, ``fired`` the timer that went off, ``resolved`` what a person said.
+    ``expanded`` what was decided at run time, ``fired`` the timer that went off (at ``fired_seq``), ``resolved`` what a
+    person said.
     """
 
     __slots__ = (
         "attempt", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures", "files", "fired",
-        "handled", "key", "logical", "lost", "open", "output", "output_size", "overflow", "path", "ready_at",
+        "fired_seq", "handled", "key", "logical", "lost", "open", "output", "output_size", "overflow", "path", "ready_at",
         "reply", "request", "reserve", "resolved", "retry_at", "round", "started_at", "status", "tokens",
         "tool", "waiting",
     )  # fmt: skip
@@ -55,6 +56,7 @@ class StepState:
         self.waiting: dict[str, Any] | None = None
         self.resolved: dict[str, Any] | None = None
         self.fired: str | None = None
+        self.fired_seq = 0
         self.handled: str | None = None
         self.key: str | None = None
         self.effect: str | None = None
@@ -88,6 +90,7 @@ class RunState:
         self.finished: dict[str, Any] | None = None
         self.finished_at: int | None = None
         self.cancel: dict[str, Any] | None = None
+        self.cancel_seq = 0
         self.paused: dict[str, Any] | None = None
         self.claim: dict[str, Any] = {}
         self.previous_claim: dict[str, Any] = {}
@@ -247,11 +250,12 @@ class RunState:
         step.waiting = None
         self.paused = None
 
-    def _fired(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
-        self.step(path).fired = body["timer"]
+    def _fired(self, path: str, body: dict[str, Any], seq: int, _at: int) -> None:
+        step = self.step(path)
+        step.fired, step.fired_seq = body["timer"], seq
 
-    def _cancel_requested(self, _path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
-        self.cancel = body
+    def _cancel_requested(self, _path: str, body: dict[str, Any], seq: int, _at: int) -> None:
+        self.cancel, self.cancel_seq = body, seq
 
     def _paused(self, _path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
         self.paused = body

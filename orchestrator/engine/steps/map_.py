@@ -55,19 +55,26 @@ class Map(Base):
             return
         config = cast("MapConfig", act.node.config)
         items.keys = items.keys or keys_of(step.expanded)
+        failed = 0
         while (
-            items.next < len(items.keys) and len(items.live) < items.concurrency and not items.failed and not act.stop
+            items.next < len(items.keys)
+            and len(items.live) + failed < items.concurrency
+            and not items.failed
+            and act.stop is None
         ):
             index = items.next
             items.next += 1
             path = item_path(act.path, items.keys[index])
             known = act.state.steps.get(path)
             if known is not None and known.ended:
-                # Taken up without an activation: a resume costs what is not done.
-                items.failed = items.failed or (config.join.mode == "all" and failed_unhandled(known))
+                # Taken up without an activation: a resume costs what is not done. The place of one that failed the
+                # map was never taken by another.
+                failed += config.join.mode == "all" and failed_unhandled(known)
                 continue
             scope = Scope(act.scope, {config.as_: items.values[index], "index": index})
             items.live[path] = decider.child(act, config.do, path, role="item", scope=scope)
+        if failed:
+            _stop_others(decider, items)
         if not items.live:
             decider.look_later(act)
 
@@ -84,20 +91,23 @@ class Map(Base):
         items.live.pop(child.path, None)
         config = cast("MapConfig", act.node.config)
         if config.join.mode == "all" and not items.failed and fails_scope(child):
-            items.failed = True
-            for other in list(items.live.values()):
-                decider.stop(other, {})
+            _stop_others(decider, items)
         if act.stop is None:
             decider.look_again(act)
 
     def stop(self, decider: Decider, act: Act) -> None:
         if isinstance(act.data, _Items):
-            act.data.failed = True
-            for child in list(act.data.live.values()):
-                decider.stop(child, {})
+            _stop_others(decider, act.data)
 
     def busy(self, act: Act) -> bool:
         return isinstance(act.data, _Items) and bool(act.data.live)
+
+
+def _stop_others(decider: Decider, items: _Items) -> None:
+    """No item begins any more, and those under way are taken down."""
+    items.failed = True
+    for child in list(items.live.values()):
+        decider.stop(child, {})
 
 
 def _expand(decider: Decider, act: Act, values: list[Any], config: MapConfig) -> dict[str, Any]:
