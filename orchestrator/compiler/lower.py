@@ -8,43 +8,34 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.compiler.agents import Cast
-from orchestrator.compiler.drafts import BlockDraft, Call, Draft
-from orchestrator.compiler.fields import LISTS, OPENING, Place
+from orchestrator.compiler.drafts import BlockDraft, Draft
+from orchestrator.compiler.fields import OPENING, Place
+from orchestrator.compiler.kinds import NOTHING, Kinds, kind_of
 from orchestrator.compiler.references import need
 from orchestrator.compiler.scope import ERROR, RUN, Names, Scope
-from orchestrator.compiler.tools import OPERATION_OUTPUTS, SHELL_OUTPUT, Toolbox, command, command_around, python_config
+from orchestrator.compiler.tools import Toolbox
 from orchestrator.expr.values import Const, compile_value
 from orchestrator.graph.fingerprint import definition_hash
 from orchestrator.graph.nodes import (
     AgentConfig,
     Block,
     CallConfig,
-    Config,
-    FailConfig,
     Graph,
-    GroupConfig,
-    Join,
-    MapConfig,
     Node,
     Retry,
-    SetConfig,
-    SwitchConfig,
-    ToolDef,
 )
 from orchestrator.spec import steps as written
-from orchestrator.spec.types import ANY, INTEGER, STRING, nullable, to_schema
+from orchestrator.spec.types import INTEGER, nullable, to_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.compiler.drafts import ToolDraft
     from orchestrator.compiler.fields import Site
     from orchestrator.compiler.report import Path, Report
     from orchestrator.compiler.resolve import Resolved
     from orchestrator.expr.check import Entry
     from orchestrator.expr.values import Value
 
-NOTHING: Final = SetConfig(values=Const({}))
 LATE: Final[Mapping[str, Entry]] = {"error": nullable(ERROR)}
 
 
@@ -68,11 +59,10 @@ def lower(resolved: Resolved) -> Lowered:
     place = Place(report, Scope(names, elsewhere=resolved.steps), [])
     named = place.within(place.scope)
     tools = Toolbox(resolved, named)
-    lowering = _Lowering(resolved, tools, Cast(resolved, tools, named))
+    lowering = Lowering(resolved, tools, Cast(resolved, tools, named))
     root, block, inside = lowering.block(
         document.steps, document.finally_, document.order, (), place, prefix="", folder=None
     )
-    outer = inside.within(inside.scope)
     on_failure = None
     if document.on_failure is not None and not isinstance(document.on_failure, str):
         scope = inside.scope.bind({"error": ERROR})
@@ -82,7 +72,7 @@ def lower(resolved: Resolved) -> Lowered:
         )
     lowering.unreferred()
     outputs: list[Site] = []
-    out = replace(outer, sites=outputs)
+    out = replace(inside, sites=outputs)
     graph = Graph(
         name=document.name or PurePath(report.loaded.file).stem,
         root=block,
@@ -118,7 +108,7 @@ def _plain(item: str | float | bool) -> str:
 
 
 @dataclass(slots=True)
-class _Lowering:
+class Lowering:
     resolved: Resolved
     tools: Toolbox
     agents: Cast
@@ -150,23 +140,7 @@ class _Lowering:
         folder: Value | None,
     ) -> tuple[BlockDraft, Block, Place]:
         """The steps of one scope. Also gives the place inside it, behind the steps, where ``outputs`` stand."""
-        places: dict[str, Path] = {name: (*at, "steps", name) for name in steps}
-        for name in late or {}:
-            if name in places:
-                note = (self.report.note("it stands here first", places[name]),)
-                self.report.error(
-                    "E237", f"the step `{name}` stands twice", (*at, "finally", name), key=True, notes=note
-                )
-            places.setdefault(name, (*at, "finally", name))
-        for name, where in places.items():
-            outer = place.scope.find(name)
-            if outer is not None:
-                note = (self.report.note("the outer one stands here", outer.names.at[name]),)
-                hint = "inner steps see outer ones, so their names must differ"
-                self.report.error(
-                    "E237", f"the step `{name}` hides an outer one", where, key=True, hint=hint, notes=note
-                )
-        names = Names(places, frozenset(late or ()) - frozenset(steps))
+        names = Names(self._places(steps, late or {}, at, place), frozenset(late or ()) - frozenset(steps))
         inside = place.within(place.scope.enter(names))
         draft = BlockDraft(names=names, at=at)
         found: dict[str, tuple[Node, ...]] = {}
@@ -184,6 +158,24 @@ class _Lowering:
             found[part] = tuple(nodes)
         return draft, Block(nodes=found["steps"], finally_=found["finally"]), inside
 
+    def _places(self, steps: written.Steps, late: written.Steps, at: Path, place: Place) -> dict[str, Path]:
+        """Where each step of a block stands; its name is its own, here and further out."""
+        places: dict[str, Path] = {name: (*at, "steps", name) for name in steps}
+        for name in late:
+            where = (*at, "finally", name)
+            if name in places:
+                notes = (self.report.note("it stands here first", places[name]),)
+                self.report.error("E237", f"the step `{name}` stands twice", where, key=True, notes=notes)
+            places.setdefault(name, where)
+        hint = "inner steps see outer ones, so their names must differ"
+        for name, where in places.items():
+            outer = place.scope.find(name)
+            if outer is not None:
+                notes = (self.report.note("the outer one stands here", outer.names.at[name]),)
+                message = f"the step `{name}` hides an outer one"
+                self.report.error("E237", message, where, key=True, hint=hint, notes=notes)
+        return places
+
     def step(
         self, step: written.Step, place: Place, *, name: str, node_id: str, shown: str, folder: Value | None = None
     ) -> Draft:
@@ -192,12 +184,7 @@ class _Lowering:
         own = replace(place, sites=sites)
         condition = None if step.if_ is None else own.bare(step.if_, (*step.at, "if"))
         at = step.at
-        for index, other in enumerate([step.needs] if isinstance(step.needs, str) else step.needs or ()):
-            if isinstance(step.needs, list) and other in step.needs[:index]:
-                self.report.error("E404", f"`{other}` stands twice in `needs`", (*at, "needs", index))
-            need(
-                self.report, own.scope, other, (*at, "needs", index) if isinstance(step.needs, list) else (*at, "needs")
-            )
+        self._needs(step, own)
         said = self.resolved.maybe_type(step.output, (*at, "output"))
         folder = folder if step.dir is None else own.text(step.dir, (*at, "dir"))
         draft = Draft(
@@ -209,14 +196,14 @@ class _Lowering:
         )
         retry = None if step.retry is None else self._retry(step.retry, own)
         timeout = None if step.timeout is None else own.duration(step.timeout, (*at, "timeout"))
-        config = _Kinds(self, draft, own, node_id, shown, folder).config(step)
+        config = Kinds(self, draft, own, node_id, shown, folder).config(step)
         if isinstance(step.on_error, written.StepBase):
             draft.fallback = self._fallback(step.on_error, draft, own, node_id, shown, folder)
         output = said if said is not None else draft.known if draft.known is not None and draft.checked else None
         node = Node(
             name=name,
             id=node_id,
-            kind=_kind(step),
+            kind=kind_of(step),
             config=config,
             needs=tuple(sorted(own.scope.needs)) if name else (),
             condition=condition,
@@ -232,6 +219,16 @@ class _Lowering:
         )
         draft.node = replace(node, definition=definition_hash(node))
         return draft
+
+    def _needs(self, step: written.Step, place: Place) -> None:
+        at = (*step.at, "needs")
+        if isinstance(step.needs, str):
+            need(self.report, place.scope, step.needs, at)
+            return
+        for index, other in enumerate(step.needs or ()):
+            if other in (step.needs or ())[:index]:
+                self.report.error("E404", f"`{other}` stands twice in `needs`", (*at, index))
+            need(self.report, place.scope, other, (*at, index))
 
     def _retry(self, retry: written.Retry, place: Place) -> Retry:
         given: dict[str, Any] = {
@@ -249,191 +246,3 @@ class _Lowering:
         if draft.block is not None:
             scope = scope.enter(draft.block.names)
         return self.step(step, place.within(scope), name="", node_id=f"{node_id}/@error", shown=shown, folder=folder)
-
-
-@dataclass(slots=True)
-class _Kinds:
-    """The configuration of one step by its kind."""
-
-    lowering: _Lowering
-    draft: Draft
-    place: Place
-    node_id: str
-    shown: str
-    folder: Value | None
-
-    def config(self, step: written.Step) -> Config:
-        match step:
-            case written.AgentStep():
-                return self._agent(step)
-            case written.ToolStep():
-                return self._tool(step)
-            case written.RunStep():
-                return self._run(step)
-            case written.PythonStep():
-                return self._python(step)
-            case written.GroupStep():
-                return self._group(step)
-            case written.MapStep():
-                return self._map(step)
-            case written.SwitchStep():
-                return self._switch(step)
-            case written.SetStep():
-                values = self.place.value(step.set, (*step.at, "set"), want=self.draft.said)
-                self.draft.result = self.place.sites[-1]
-                return SetConfig(values=values)
-            case written.FailStep():
-                return self._fail(step)
-            case _:
-                # Another kind is not available yet, which is said already: its place is kept, and its type is any.
-                self.draft.known = ANY
-                return NOTHING
-
-    def _agent(self, step: written.AgentStep) -> Config:
-        found = self.lowering.agents.use(step.agent, (*step.at, "agent"), self.place, self.shown)
-        prompt = self.place.prompt(step.prompt, (*step.at, "prompt"))
-        if found is None:
-            self.draft.known = ANY
-            return NOTHING
-        agent, said = found.definition, self.draft.said
-        self.draft.known = found.output or STRING
-        self.draft.checked = found.output is not None
-        if said is not None:
-            agent = replace(agent, output=to_schema(said))
-            self.draft.known = None
-        return AgentConfig(agent=agent, prompt=prompt)
-
-    def _tool(self, step: written.ToolStep) -> Config:
-        found = self.lowering.tools.use(step.tool, (*step.at, "tool"), self.place, "tool")
-        at = (*step.at, "with")
-        args = None if step.with_ is None else self.place.value(step.with_, at)
-        if found is None:
-            self.draft.known = ANY
-            return NOTHING
-        tool, operation = found
-        at = at if step.with_ is not None else (*step.at, "tool")
-        self.draft.calls.append(self.lowering.tools.call(found, at, None if args is None else self.place.sites[-1]))
-        definition = self._typed(tool)
-        if operation is not None:
-            self.draft.known = OPERATION_OUTPUTS[operation]
-        return CallConfig(tool=definition, args=args, operation=operation)
-
-    def _typed(self, tool: ToolDraft) -> ToolDef:
-        """The tool, whose result has the step's type where it has none of its own: JSON on stdout, or as the body."""
-        definition = tool.definition
-        self.draft.known = tool.output or ANY
-        self.draft.checked = definition.output is not None
-        if self.draft.said is None or definition.output is not None:
-            return definition
-        self.draft.known = None
-        switch = {"shell": "json", "http": "output_json"}.get(definition.kind)
-        if switch is None:
-            return definition
-        return replace(definition, config={**definition.config, switch: Const(True)})
-
-    def _run(self, step: written.RunStep) -> Config:
-        place, resolved = self.place, self.lowering.resolved
-        config: dict[str, Value] = {
-            "script": Const(step.run),
-            **command(step, step.at, place),
-            **command_around({"env": step.env, "launcher": step.launcher}, step.at, place, resolved),
-            "json": Const(step.output is not None),
-        }
-        if step.files is not None:
-            config["files"] = place.value(step.files, (*step.at, "files"))
-        self.draft.known = SHELL_OUTPUT if step.output is None else None
-        return CallConfig(tool=self._in_place("run", "shell", step, config))
-
-    def _python(self, step: written.PythonStep) -> Config:
-        at = (*step.at, "python")
-        known, returns = self.lowering.tools.function(step.python, at)
-        self.draft.known = (returns or ANY) if self.draft.said is None else None
-        self.draft.checked = returns is not None
-        config = python_config(step.python, at, self.lowering.resolved)
-        tool = self._in_place("python", "python", step, config)
-        args = None if step.with_ is None else self.place.value(step.with_, (*step.at, "with"))
-        if known is not None:
-            site = None if args is None else self.place.sites[-1]
-            where = at if site is None else (*step.at, "with")
-            self.draft.calls.append(Call(tool=step.python, at=where, input=known, args=site))
-            tool = replace(tool, input=to_schema(known))
-        return CallConfig(tool=tool, args=args)
-
-    def _in_place(self, name: str, kind: str, step: written.Guarded, config: dict[str, Value]) -> ToolDef:
-        place = self.place.seeing({"args": ANY})
-        doubt = self.lowering.tools.on_doubt(step.on_doubt, (*step.at, "on_doubt"), place)
-        return ToolDef(name=name, kind=kind, effect=step.effect or "write", config=config, on_doubt=doubt)
-
-    def _group(self, step: written.GroupStep) -> Config:
-        draft, block, inside = self.lowering.block(
-            step.steps, step.finally_, step.order, step.at, self.place, prefix=f"{self.node_id}/", folder=self.folder
-        )
-        self.draft.block = draft
-        outputs = None
-        if step.outputs is not None:
-            results = replace(inside, sites=[])
-            outputs = results.value(step.outputs, (*step.at, "outputs"), want=self.draft.said)
-            self.draft.result = results.sites[-1]
-        return GroupConfig(block=block, outputs=outputs, join=self._join(step.join))
-
-    def _map(self, step: written.MapStep) -> Config:
-        at, place = step.at, self.place
-        over = place.bare(step.map, (*at, "map"), want=LISTS)
-        site = place.sites.pop()
-        name = step.as_ or "item"
-        place.check_name(step.as_, (*at, "as"))
-        inside = replace(place.seeing({name: ANY, "index": INTEGER}), sites=[])
-        site.binds = (inside.scope, name)
-        key = None if step.key is None else inside.bare(step.key, (*at, "key"), want=None)
-        self.draft.over, self.draft.key = site, inside.sites[-1] if inside.sites else None
-        limits = {
-            key: place.limit(item, (*at, key), want=INTEGER)
-            for key, item in (("concurrency", step.concurrency), ("max_items", step.max_items))
-            if item is not None
-        }
-        self.draft.do = self.lowering.step(
-            step.do, inside, name="", node_id=f"{self.node_id}/do", shown=self.shown, folder=self.folder
-        )
-        return MapConfig(over=over, do=self.draft.do.node, as_=name, key=key, join=self._join(step.join), **limits)
-
-    def _join(self, join: Any) -> Join:
-        match join:
-            case written.JoinRule(mode="settled"):
-                if join.min_success is None:
-                    return Join(mode="settled")
-                wanted = self.place.limit(join.min_success, (*join.at, "min_success"), want=INTEGER)
-                return Join(mode="settled", min_success=wanted)
-            case "settled":
-                return Join(mode="settled")
-            case _:
-                return Join()
-
-    def _switch(self, step: written.SwitchStep) -> Config:
-        on = self.place.bare(step.switch, (*step.at, "switch"), want=None)
-        self.draft.over = self.place.sites[-1]
-        cases = {key: self._case(case, f"@case:{key}") for key, case in step.cases.items()}
-        self.draft.cases = cases
-        if step.default is not None:
-            self.draft.otherwise = self._case(step.default, "@default")
-        otherwise = None if self.draft.otherwise is None else self.draft.otherwise.node
-        return SwitchConfig(on=on, cases={key: case.node for key, case in cases.items()}, otherwise=otherwise)
-
-    def _case(self, step: written.Step, label: str) -> Draft:
-        return self.lowering.step(
-            step, self.place, name="", node_id=f"{self.node_id}/{label}", shown=self.shown, folder=self.folder
-        )
-
-    def _fail(self, step: written.FailStep) -> Config:
-        if isinstance(step.fail, str):
-            return FailConfig(message=self.place.text(step.fail, (*step.at, "fail")))
-        body, at = step.fail, step.fail.at
-        return FailConfig(
-            message=self.place.text(body.message, (*at, "message")),
-            code=None if body.code is None else self.place.text(body.code, (*at, "code")),
-            status=self.place.maybe(body.status, (*at, "status"), want=INTEGER),
-            detail=self.place.maybe(body.detail, (*at, "detail")),
-        )
-
-
-def _kind(step: written.Step) -> str:
-    return next(kind for kind in written.STEP_KINDS if kind in step.model_fields_set)
