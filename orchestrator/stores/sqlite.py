@@ -235,8 +235,7 @@ class SqliteStore:
         def work() -> bool:
             try:
                 with self._db.transaction(points=True):
-                    run = self._run(self._db, piece.run_id, self._sql.lock_run)
-                    if (run.head, run.epoch, run.owner) == (piece.base_head, piece.epoch, None):
+                    if self._is_parked(piece):
                         return True
                     self._apply((piece,))
                     if self._pending(self._db, piece.run_id):
@@ -246,6 +245,14 @@ class SqliteStore:
             return True
 
         return await self._write(work)
+
+    def _is_parked(self, piece: Slice) -> bool:
+        """True where nobody holds the run at this head. Raises ``Conflict`` where it is elsewhere, or not there."""
+        found = self._db.execute(self._sql.lock_run, (piece.run_id,)).fetchone()
+        run = None if found is None else run_row(found, 0)
+        if run is None or (run.head, run.epoch) != (piece.base_head, piece.epoch):
+            raise Conflict(piece.run_id)
+        return run.owner is None
 
     # --- drivers and claims ---
 
