@@ -145,12 +145,8 @@ class Builder:
         start, end = event.start_mark.index, event.end_mark.index
         if len(self._stack) >= MAX_DEPTH:
             self._over(f"nested over {MAX_DEPTH} deep", event)
-        under, skip = None, False
-        if self._stack:
-            parent = self._stack[-1]
-            if isinstance(parent.node, Mapping):
-                skip = parent.key is None
-                under = parent.key.text if parent.key else None
+        skip = self._at_key()
+        key = self._stack[-1].key if self._stack else None
         if skip:
             inner = "{" if kind is Mapping else "["
             hint = f"{QUOTE}: `'${{{{ … }}}}'`" if inner == "{" else QUOTE
@@ -158,14 +154,13 @@ class Builder:
         node = kind(self._source, start, end, bool(event.flow_style))
         if event.anchor is not None:
             self._anchors[event.anchor] = None
-        self._stack.append(_Open(node, under, event.anchor, skip=skip))
+        self._stack.append(_Open(node, key.text if key else None, event.anchor, skip=skip))
 
     def _close(self, event: Any) -> None:
         ended = self._stack.pop()
         ended.node.end = event.end_mark.index
         if ended.skip:
-            key = Scalar(self._source, ended.node.start, ended.node.end, "", f"\0{len(self._problems)}", '"', flow=True)
-            self._stack[-1].key = key
+            self._stack[-1].key = self._no_key(ended.node.start, ended.node.end)
         else:
             self._add(ended.node, ended.anchor)
 
@@ -185,7 +180,18 @@ class Builder:
         self._count(event, node.size)
         if len(self._stack) + node.height - 1 > MAX_DEPTH:
             self._over(f"nested over {MAX_DEPTH} deep by an alias", event)
+        if not isinstance(node, Scalar) and self._at_key():
+            self._problem("E114", "a key is a mapping or a list", start, end, hint=f"{QUOTE} where `*` is meant")
+            node = self._no_key(start, end)
         self._add(node, None)
+
+    def _at_key(self) -> bool:
+        """Whether what comes next is a key."""
+        return bool(self._stack) and isinstance(self._stack[-1].node, Mapping) and self._stack[-1].key is None
+
+    def _no_key(self, start: int, end: int) -> Scalar:
+        """What stands for a key that is none: the entry is left out."""
+        return Scalar(self._source, start, end, "", f"\0{start}", '"', flow=True)
 
     def _add(self, node: Node, anchor: str | None) -> None:
         if anchor is not None:
@@ -200,6 +206,7 @@ class Builder:
             parent.data.append(node.data)
             self._cut(node)
         elif top.key is None:
+            assert isinstance(node, Scalar)
             top.key = self._key(node, top.under)
             return
         else:
@@ -224,10 +231,7 @@ class Builder:
             self._problem("E103", message, key.start, key.end, hint=QUOTE)
         self._cut(node)
 
-    def _key(self, node: Node, under: str | None) -> Scalar:
-        if not isinstance(node, Scalar):
-            self._problem("E114", "a key is a mapping or a list", node.start, node.start + 1, hint=QUOTE)
-            return Scalar(self._source, node.start, node.end, "", f"\0{len(self._problems)}", '"', flow=True)
+    def _key(self, node: Scalar, under: str | None) -> Scalar:
         if node.text == "<<" and not node.style:
             hint = "write the fields out, or use `imports`"
             self._problem("E115", "merge keys are not of YAML 1.2", node.start, node.end, hint=hint)

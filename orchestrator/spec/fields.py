@@ -60,8 +60,6 @@ def key_of(name: str) -> str:
 
 def _forbid_nulls(schema: dict[str, Any]) -> None:
     while schema["type"] != "model-fields":
-        if "schema" not in schema:
-            return
         schema = schema["schema"]
     for entry in schema["fields"].values():
         default = entry["schema"]

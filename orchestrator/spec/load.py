@@ -237,7 +237,7 @@ def _compose(source: Source, problems: list[Diagnostic]) -> tuple[Node | None, b
         return builder.root, False
     except ReaderError as error:
         at = int(error.position)
-        message = f"the character U+{ord(source.text[at]):04X}" if at < len(source.text) else "a special character"
+        message = f"the character U+{ord(source.text[at]):04X}"
         problems.append(Diagnostic("E118", message, source.mark(at, at + 1), "write it as an escape in double quotes"))
         return None, False
     except MarkedYAMLError as error:

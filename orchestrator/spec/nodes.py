@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from orchestrator.spec.diagnostics import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 DataPath: TypeAlias = "tuple[str | int, ...]"
@@ -108,17 +107,6 @@ class Mapping:
 Node: TypeAlias = "Scalar | Sequence | Mapping"
 
 
-def children(node: Node) -> Iterable[Node]:
-    """The nodes right below one."""
-    match node:
-        case Scalar():
-            return ()
-        case Sequence():
-            return node.items
-        case Mapping():
-            return (value for _, value in node.entries.values())
-
-
 def find(root: Node, path: DataPath) -> tuple[Scalar | None, Node, int]:
     """The key's node and the value's node at a path, and how many of its elements were found."""
     key: Scalar | None = None
@@ -179,12 +167,10 @@ def _folded(node: Scalar, start: int, end: int, doubled: str = "") -> list[int] 
             made = space[0] if not breaks else " " if breaks == 1 else "\n" * (breaks - 1)
             places = range(at, space.end()) if not breaks else [at] * len(made)
             at = space.end()
-        elif at < end:
-            made, places = source[at], [at]
-            at += 2 if doubled and made == doubled else 1
         else:
-            return None
-        if not node.text.startswith(made, done):
+            made, places = source[at : min(at + 1, end)], [at]
+            at += 2 if doubled and made == doubled else 1
+        if not made or not node.text.startswith(made, done):
             return None
         offsets += places
         done += len(made)

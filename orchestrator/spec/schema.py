@@ -97,9 +97,7 @@ def _describe(model: type[Model], definition: dict[str, Any]) -> None:
     for base in reversed(model.__mro__):
         if issubclass(base, Model) and base is not Model:
             for name, text in _texts(base).items():
-                field = definition["properties"].get(key_of(name))
-                if field is not None:
-                    field["description"] = text
+                definition["properties"][key_of(name)]["description"] = text
 
 
 def _texts(model: type[Model]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Union, cast, get_args, 
 from typing_extensions import TypeAliasType
 
 from orchestrator.errors import did_you_mean
+from orchestrator.spec.codes import SHAPE
 from orchestrator.spec.diagnostics import Diagnostic
 from orchestrator.spec.document import Document
 from orchestrator.spec.fields import Model, key_of
@@ -145,40 +146,38 @@ def _diagnostic(error: ErrorDetails, loaded: Loaded) -> Diagnostic:
         case _ if kind in _BOUNDS:
             words, name = _BOUNDS[kind]
             return Diagnostic("E107", f"`{path[-1]}` must be {words} {context[name]}", loaded.mark(path))
-        case _ if kind[0] == "E" and kind[1:].isdigit():
-            return _own(error, path, loaded, at_key=at_key)
         case _:
-            return Diagnostic("E107", error["msg"], loaded.mark(path))
+            return _own(error, path, loaded, at_key=at_key)
 
 
 def _own(error: ErrorDetails, path: DataPath, loaded: Loaded, *, at_key: bool) -> Diagnostic:
     """A problem that a model of ours raised: of a key, of a value, or of one field of a mapping."""
     context = error.get("ctx", {})
+    code = error["type"] if error["type"] in SHAPE else "E107"
     if at_key:
-        return Diagnostic(error["type"], error["msg"], loaded.key_mark(path))
+        return Diagnostic(code, error["msg"], loaded.key_mark(path))
     if "offset" in context:
         inner = (*path, 0) if context["item"] else path
         mark = loaded.mark_in(inner, context["offset"], context["offset"] + 3)
-        return Diagnostic(error["type"], error["msg"], mark, "pass it by `env`, `args` or `stdin`")
+        return Diagnostic(code, error["msg"], mark, "pass it by `env`, `args` or `stdin`")
     if "field" not in context:
-        return Diagnostic(error["type"], error["msg"], loaded.mark(path))
+        return Diagnostic(code, error["msg"], loaded.mark(path))
     if context["field"] is None:
-        return Diagnostic(error["type"], f"{error['msg']} in {owner(path)}", loaded.key_mark(path))
-    return Diagnostic(error["type"], error["msg"], loaded.key_mark((*path, context["field"])))
+        return Diagnostic(code, f"{error['msg']} in {owner(path)}", loaded.key_mark(path))
+    return Diagnostic(code, error["msg"], loaded.key_mark((*path, context["field"])))
 
 
 def _unknown(where: tuple[Any, ...], path: DataPath, loaded: Loaded) -> Diagnostic:
     name, mark = str(path[-1]), loaded.key_mark(path)
     model = _model_at(where[:-1])
-    known = _fields(model) if model else []
-    if model is not None:
-        for base, kinds, members, noun in ((StepBase, STEP_KINDS, Step, "step"), (ToolBase, TOOL_KINDS, Tool, "tool")):
-            if issubclass(model, base):
-                fits = [kind for kind, member in zip(kinds, _members(members), strict=True) if name in _fields(member)]
-                if fits:
-                    own = next(kind for kind in kinds if kind in _fields(model))
-                    hint = f"it goes with {_listed(fits)}"
-                    return Diagnostic("E127", f"`{name}` does not go with `{own}` in a {noun}", mark, hint)
+    known = _fields(model)
+    for base, kinds, members, noun in ((StepBase, STEP_KINDS, Step, "step"), (ToolBase, TOOL_KINDS, Tool, "tool")):
+        if issubclass(model, base):
+            fits = [kind for kind, member in zip(kinds, _members(members), strict=True) if name in _fields(member)]
+            if fits:
+                own = next(kind for kind in kinds if kind in known)
+                hint = f"it goes with {_listed(fits)}"
+                return Diagnostic("E127", f"`{name}` does not go with `{own}` in a {noun}", mark, hint)
     close = did_you_mean(name, known)
     hint = f"did you mean `{close}`?" if close else f"known: {_listed(sorted(known), 'and')}"
     return Diagnostic("E104", f"unknown field `{name[:80]}` in {owner(path[:-1])}", mark, hint)
@@ -239,10 +238,10 @@ def _other_kind(wanted: str, value: Any, path: DataPath, loaded: Loaded) -> Diag
     elif isinstance(value, str) and "${{" in value:
         hint = "no `${{ }}` here"
     mark = loaded.key_mark(path) if isinstance(value, dict | list) or value is None else loaded.mark(path)
-    return Diagnostic("E106", f"{subject} must be {wanted}, and is {_found(value)}", mark, hint)
+    return Diagnostic("E106", f"{subject} must be {wanted}, and is {_found(value, wanted)}", mark, hint)
 
 
-def _found(value: Any) -> str:
+def _found(value: Any, wanted: str) -> str:
     match value:
         case None:
             return "empty"
@@ -250,8 +249,10 @@ def _found(value: Any) -> str:
             return "true" if value else "false"
         case str():
             return "text"
-        case int() | float():
-            return "a number"
+        case int():
+            return "too large" if wanted == "a number" else "a number"
+        case float():
+            return "a fraction" if wanted == "a whole number" else "a number"
         case list():
             return "a list"
         case _:
@@ -260,10 +261,8 @@ def _found(value: Any) -> str:
 
 def _missing_hint(value: Any, where: tuple[Any, ...]) -> str | None:
     """The field that was written in place of the missing one, if one looks like it."""
-    model = _model_at(where[:-1])
-    if model is None or not isinstance(value, dict):
-        return None
-    strange = [name for name in cast("dict[str, Any]", value) if name not in _fields(model)]
+    known = _fields(_model_at(where[:-1]))
+    strange = [name for name in cast("dict[str, Any]", value) if name not in known]
     close = did_you_mean(str(where[-1]), strange)
     return f"`{close}` looks like it" if close else None
 
@@ -281,13 +280,12 @@ def _members(alias: Any) -> list[type[Model]]:
     return [get_args(member)[0] for member in get_args(_bare(alias))]
 
 
-def _model_at(where: tuple[Any, ...]) -> type[Model] | None:
+def _model_at(where: tuple[Any, ...]) -> type[Model]:
     """The model that a location of pydantic's, with its tags, leads to."""
     annotation: Any = Document
     for part in where:
         annotation = _below(annotation, part)
-    annotation = _bare(annotation)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Model) else None
+    return cast("type[Model]", _bare(annotation))
 
 
 @cache
@@ -299,12 +297,10 @@ def _hints(model: type[Model]) -> dict[str, Any]:
 def _below(annotation: Any, part: Any) -> Any:
     annotation = _bare(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Model):
-        name = next((name for name in annotation.model_fields if key_of(name) == part), None)
-        return _hints(annotation).get(name) if name else None
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return next((one for one in arguments if _tagged(one, part)), None)
-    return arguments[-1] if origin in (dict, list) else None
+        return next(hint for name, hint in _hints(annotation).items() if key_of(name) == part)
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(one for one in get_args(annotation) if _tagged(one, part))
+    return get_args(annotation)[-1]
 
 
 def _bare(annotation: Any) -> Any:

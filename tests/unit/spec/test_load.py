@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.spec.diagnostics import SpecErrors
 from orchestrator.spec.load import Loaded, load, read_part
+from orchestrator.spec.nodes import Mapping, Node, Scalar, Sequence, mark_in
 from tests.unit.spec.corpus import VALID
 
 
@@ -159,14 +160,15 @@ def test_an_anchor_is_no_part_of_its_scalar() -> None:
         ("a:\n  b: |-\n    one\n    two", "two", (4, 5, 4, 8)),
         ("a: |\r\n  one\r\n  two\r\n", "two", (3, 3, 3, 6)),
         ("a: >\n  one two\n", "two", (2, 7, 2, 10)),
+        ("a: |\n  one\n  two\nb: x\n", "two", (3, 3, 3, 6)),
     ],
 )
 def test_a_part_of_a_text_has_its_own_place(text: str, part: str, place: tuple[int, int, int, int]) -> None:
-    path = ("a", "b") if "b:" in text else ("a",)
+    path = ("a", "b") if "  b:" in text else ("a",)
     assert inside(text, path, part) == place
 
 
-@pytest.mark.parametrize("text", ['a: "one\\ttwo"', "a: >\n  one\n  two\n", 'a: "one\\\n  two"'])
+@pytest.mark.parametrize("text", ['a: "one\\ttwo"', "a: >\n  one\n  two\n", 'a: "one\\\n  two"', "a: one\u2028  two"])
 def test_where_escapes_or_folds_hide_it_the_place_is_the_beginning(text: str) -> None:
     assert inside(text, ("a",), "two")[:2] == (1, 4)
 
@@ -257,3 +259,84 @@ def test_parts_are_read_within_bounds(tmp_path: Path) -> None:
         read_part(tmp_path)
     with pytest.raises(ValueError, match="not a file"):
         read_part(Path("/dev/null"))
+
+
+def scalars(node: Node) -> list[Scalar]:
+    match node:
+        case Scalar():
+            return [node]
+        case Sequence():
+            return [one for item in node.items for one in scalars(item)]
+        case Mapping():
+            return [one for key, value in node.entries.values() for one in (key, *scalars(value))]
+
+
+@pytest.mark.parametrize("path", sorted(VALID.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_character_of_a_text_is_found_in_its_source_or_the_text_as_a_whole(path: Path) -> None:
+    found = 0
+    for node in scalars(load(path).root):
+        lines = node.source.text.split("\n")
+        for at, char in enumerate(node.text):
+            mark = mark_in(node, at, at + 1)
+            if (mark.line, mark.column) == node.source.position(node.start) and char != node.source.text[node.start]:
+                break
+            if not char.isspace():
+                assert lines[mark.line - 1][mark.column - 1] == char
+                found += 1
+    assert found > 100
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"a: " + b"x" * 1_048_576, "1,048,576 bytes"),
+        (b"\n" * 60_001, "60,000 lines"),
+        (b"a: " + b"x " * 250_001, "250,000 words"),
+        (b"a: [" + b"x, " * 20_000 + b"]", "over 20,000 nodes"),
+        (b"a: &a [" + b"x, " * 300 + b"]\nb: [" + b"*a, " * 70 + b"]", "aliases make over 20,000 nodes"),
+        (b"a: &a " + b"[" * 40 + b"]" * 40 + b"\nb: " + b"[" * 30 + b"*a" + b"]" * 30, "64 deep by an alias"),
+        (b"- !x y\n" * 1_500, "over 1,000 problems"),
+    ],
+)
+def test_limits_stop_the_reading(body: bytes, words: str) -> None:
+    with pytest.raises(SpecErrors) as caught:
+        load(body)
+    (diagnostic,) = [one for one in caught.value.diagnostics if one.code == "E116"]
+    assert words in diagnostic.message
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "place"),
+    [
+        (b"a: b\nc: \xff", "E101", (2, 4)),
+        ("a: b".encode("utf-16"), "E101", (1, 1)),
+        (b"", "E119", (1, 1)),
+        (b"# nothing\n---\n", "E119", (1, 1)),
+        (b"%YAML " + b"1" * 5000 + b".1\n---\na: b", "E102", (1, 1)),
+        (b"a: b\nc: \x00", "E118", (2, 4)),
+        (b"a: \xed\xa0\x80", "E101", (1, 4)),
+    ],
+)
+def test_what_is_no_text_of_yaml_is_a_diagnostic(body: bytes, code: str, place: tuple[int, int]) -> None:
+    with pytest.raises(SpecErrors) as caught:
+        load(body)
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.mark is not None
+    assert (diagnostic.code, (diagnostic.mark.line, diagnostic.mark.column)) == (code, place)
+
+
+def test_an_imported_file_is_read_within_the_same_limits(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xff")
+    main = tmp_path / "main.yaml"
+    main.write_text("imports: [a.yaml]\n")
+    with pytest.raises(SpecErrors) as caught:
+        load(main)
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.mark is not None
+    assert (diagnostic.code, diagnostic.mark.file) == ("E101", str(tmp_path / "a.yaml"))
+
+
+def test_the_faults_inside_of_a_faulty_key_are_one() -> None:
+    with pytest.raises(SpecErrors) as caught:
+        load(b"? {a: [*x, {b: 1, b: 2}]}\n: 1")
+    assert [one.code for one in caught.value.diagnostics] == ["E114"]
