@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import typer
 
-from orchestrator.cli.screen import Screen
+from orchestrator.cli.screen import CannotPrint, Screen, open_streams, silence_stdout
 from orchestrator.errors import Exit, OrchError
 
 if TYPE_CHECKING:
@@ -28,13 +27,17 @@ def guarded(flags: Flags, perform: Callable[[], int]) -> int:
     A mistake of the user's ends in the code of its class. Anything else is a bug: a report is written, and the
     traceback shown with ``--debug`` alone.
     """
+    open_streams()
     screen = Screen(flags)
     try:
-        code = perform()
-        sys.stdout.flush()
-        return code
+        return perform()
     except BrokenPipeError:
         return _reader_gone()
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            return _bug(screen, error)
+        silence_stdout()
+        return report(screen, CannotPrint(reason=error.strerror or "no room"))
     except KeyboardInterrupt:
         return Exit.SIGINT
     except typer.Abort:
@@ -87,10 +90,8 @@ def _usage(screen: Screen, error: BaseException) -> int:
 
 
 def _reader_gone() -> int:
-    """The reader of a pipe has gone, as ``head`` does: nothing more can be said there, not even while Python ends."""
-    with suppress(OSError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+    """The reader of a pipe has gone, as ``head`` does: no mistake of anyone's."""
+    silence_stdout()
     return 128 + 13
 
 

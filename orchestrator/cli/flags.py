@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 
 from orchestrator.errors import Exit, OrchError
@@ -23,6 +24,18 @@ class BadFlag(OrchError):
 
     def __init__(self, flag: str, value: str, *, problem: str) -> None:
         super().__init__(f"{flag} does not take {value[:80]!r}: {problem}")
+
+
+class NoFolder(OrchError):
+    """The working directory has gone, or may not be entered."""
+
+    code = "E009"
+    exit: ClassVar[Exit] = Exit.USAGE
+
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(
+            f"the working directory cannot be used: {reason.lower()}", hint="go to another one, or name it with -C"
+        )
 
 
 @dataclass(slots=True)
@@ -44,15 +57,17 @@ class Flags:
         return self.json or not sys.stdout.isatty()
 
     def enter_folder(self) -> None:
-        """Work in the folder of ``-C`` from here on, as git and make do."""
-        if self.folder is None:
-            return
+        """Work in the folder of ``-C`` from here on, as git and make do. Raises ``BadFlag`` and ``NoFolder``."""
+        if self.folder is not None:
+            try:
+                os.chdir(self.folder)
+            except (OSError, ValueError) as error:
+                problem = getattr(error, "strerror", None) or str(error)
+                raise BadFlag("-C", self.folder, problem=problem) from None
         try:
-            os.chdir(self.folder)
+            Path.cwd()
         except OSError as error:
-            raise BadFlag("-C", self.folder, problem=error.strerror or "not a folder") from None
-        except ValueError as error:
-            raise BadFlag("-C", self.folder, problem=str(error)) from None
+            raise NoFolder(reason=error.strerror or str(error)) from None
 
 
 def from_environment(flags: Flags) -> None:

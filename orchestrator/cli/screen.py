@@ -4,14 +4,43 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.cli.render.text import json_text, plain
+from orchestrator.errors import Exit, OrchError
 
 if TYPE_CHECKING:
     from orchestrator.cli.flags import Flags
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
+
+
+class CannotPrint(OrchError):
+    """Standard output takes no more."""
+
+    code: ClassVar[str] = "E008"
+    exit: ClassVar[Exit] = Exit.USAGE
+
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(
+            f"standard output cannot be written: {reason.lower()}", hint="`orch resume RUN` prints outputs again"
+        )
+
+
+def open_streams() -> None:
+    """Give each standard stream that was closed something to be: without it, the first word on it would be a bug."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123  it stays open as long as the process
+
+
+def silence_stdout() -> None:
+    """Nothing more can be said there, not even what is buffered, which Python would write while it ends."""
+    with suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 class Screen:
@@ -31,9 +60,15 @@ class Screen:
         self.data_text(json_text(value) + "\n")
 
     def data_text(self, text: str) -> None:
-        """Text that is what was asked for."""
-        sys.stdout.write(_encodable(text, sys.stdout))
-        sys.stdout.flush()
+        """Text that is what was asked for. Raises ``CannotPrint``; BrokenPipeError where the reader has gone."""
+        try:
+            sys.stdout.write(_encodable(text, sys.stdout))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            silence_stdout()
+            raise CannotPrint(reason=error.strerror or str(error)) from None
 
     # --- people ---
 

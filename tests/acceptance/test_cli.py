@@ -141,6 +141,66 @@ def test_a_reader_that_goes_away_is_no_bug(folder: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("orch list >&-", 0),
+        ("orch list 2>&- >&-", 0),
+        ("orch run - <&-", 2),
+        ("orch list > /dev/full", 2),
+        ("orch --help > /dev/full", 2),
+        ("orch run one.yaml 2> /dev/full", 0),
+        ("mkdir gone; cd gone; rmdir ../gone; orch list", 2),
+        ("mkdir gone; cd gone; rmdir ../gone; orch list -C ..", 0),
+        ("orch validate /dev/zero", 1),
+        ("orch show $'\\xff'", 2),
+        ("orch run one.yaml -i $'who=\\xff'", 0),
+    ],
+)
+def test_streams_and_folders_that_are_not_what_they_should_be(folder: Path, command: str, code: int) -> None:
+    shell = f'orch() {{ {sys.executable} -m orchestrator "$@"; }}; {command}'
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stderr
+    assert "E999" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+SCHEMA_OF = {
+    "list": ["list"],
+    "show": ["show", "x", "--io", "--cost", "--records"],
+    "logs": ["logs", "x"],
+    "validate": ["validate", "broken.yaml"],
+    "graph": ["graph", "one.yaml"],
+    "verify": ["verify", "x"],
+    "plan": ["run", "one.yaml", "--plan"],
+    "events": ["run", "one.yaml", "--events", "-"],
+    "run": ["run", "fails.yaml"],
+    "db": ["db", "check"],
+    "init": ["init", "new"],
+    "doctor": ["doctor"],
+    "status": ["cancel", "x"],
+    "error": ["show", "y", "--json"],
+}
+
+
+def test_what_is_printed_fits_the_published_schemas(folder: Path) -> None:
+    import jsonschema_rs
+
+    definitions = json.loads(orch(folder, "schema", "--of", "cli").stdout)["$defs"]
+    record = jsonschema_rs.Draft202012Validator(json.loads(orch(folder, "schema", "--of", "records").stdout))
+    assert orch(folder, "run", "one.yaml", "--id", "x").returncode == 0
+    for line in orch(folder, "export", "x").stdout.splitlines():
+        record.validate(json.loads(line))
+    for name, args in SCHEMA_OF.items():
+        validator = jsonschema_rs.Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": definitions})
+        lines = orch(folder, *args).stdout.splitlines()
+        assert lines, name
+        for line in lines:
+            validator.validate(json.loads(line))
+
+
 def test_what_a_step_prints_is_no_data(folder: Path) -> None:
     (folder / "mod.py").write_text("def f() -> int:\n    print('noise \\x1b[2J')\n    return 1\n")
     (folder / "print.yaml").write_text(
