@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import anyio
 
-from orchestrator.cli.render.end import EXITS, say_end
+from orchestrator.cli.render.end import exit_of, say_end
 from orchestrator.cli.render.records import record_object
 from orchestrator.cli.render.text import json_text, plain
 from orchestrator.cli.render.watch import watcher
@@ -198,7 +198,7 @@ def finish(session: Session, end: RunEnd, stopped_by: int | None, *, streamed: b
         elif session.flags.machine:
             screen.data(_other_end(end))
     say_end(screen, end)
-    return stopped_by if stopped_by is not None else int(EXITS.get(end.status, Exit.FAILED))
+    return stopped_by if stopped_by is not None else int(exit_of(end))
 
 
 def _other_end(end: RunEnd) -> dict[str, Any]:

@@ -46,7 +46,7 @@ steps:
   first: {run: "echo one"}
   wait:
     needs: [first]
-    run: touch started; sleep ${SECONDS_TO_SLEEP:-30}; echo done
+    run: "touch started; for i in $(seq 600); do test -e stop && break; sleep 0.05; done; echo done"
     effect: EFFECT
 outputs:
   wait: ${{ steps.wait.output.stdout }}
@@ -539,6 +539,21 @@ def test_a_live_run_is_held_and_can_be_followed(folder: Path) -> None:
         assert str(process.pid) in held.stderr
         assert orch(folder, "list", "--store", STORE, "--status", "running").stdout.count('"slow"') == 2
         process.kill()
+
+
+def test_an_id_of_a_live_run_attaches_to_it(folder: Path) -> None:
+    with begin(folder, "read", "-q") as process:
+        attached = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", "run", "slow.yaml", "--store", STORE, "--id", "slow"],
+            cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        time.sleep(0.5)
+        (folder / "stop").touch()
+        out, _ = process.communicate(timeout=20)
+        also, err = attached.communicate(timeout=20)
+    assert json.loads(out) == {"wait": "done\n"}
+    assert json.loads(also) == json.loads(out), err
+    assert (process.returncode, attached.returncode) == (0, 0)
 
 
 def test_a_killed_read_runs_again_and_its_driver_is_told_to_cancel(folder: Path) -> None:

@@ -22,11 +22,18 @@ EXITS = {
 """The exit code of ``run`` and ``resume`` by the status that a run got to."""
 
 
+def exit_of(end: Any) -> Exit:
+    """The exit code of ``run`` and ``resume``: a key that was refused is no mere failure."""
+    if end.status == "failed" and (end.error or {}).get("code") == "auth":
+        return Exit.NO_KEY
+    return EXITS.get(end.status, Exit.FAILED)
+
+
 def next_command(run_id: str, status: str, reason: str | None = None, *, step: str | None = None) -> str | None:
     """What to type next about a run; None where it is done."""
     match status:
         case "failed":
-            return f"orch show {run_id} --tree"
+            return f"orch show {run_id} --tree, or orch resume {run_id} --retry-failed"
         case "paused" if reason == "doubt":
             return f"orch resolve {run_id} {step or 'STEP'} --result JSON | --retry | --fail"
         case "waiting" | "paused" | "stopped" | "stalled" | "queued":
