@@ -15,7 +15,7 @@ from orchestrator.compiler.references import need
 from orchestrator.compiler.scope import ERROR, RUN, Names, Scope
 from orchestrator.compiler.tools import Toolbox
 from orchestrator.expr.values import Const, compile_value
-from orchestrator.graph.fingerprint import definition_hash
+from orchestrator.graph.fingerprint import Definitions
 from orchestrator.graph.nodes import (
     AgentConfig,
     Block,
@@ -112,7 +112,7 @@ class Lowering:
     resolved: Resolved
     tools: Toolbox
     agents: Cast
-    drafts: list[Draft] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    definitions: Definitions = field(default_factory=Definitions)
 
     @property
     def report(self) -> Report:
@@ -217,7 +217,7 @@ class Lowering:
             description=step.description or "",
             at=str(self.report.mark(at, key=True)),
         )
-        draft.node = replace(node, definition=definition_hash(node))
+        draft.node = replace(node, definition=self.definitions.hash(node))
         return draft
 
     def _needs(self, step: written.Step, place: Place) -> None:

@@ -19,6 +19,8 @@ RUN: Final = ObjectType({"id": STRING, "name": STRING, "dir": STRING, "started_a
 ERROR: Final = ObjectType(
     {"code": STRING, "message": STRING, "status": nullable(INTEGER), "detail": ANY, "step": STRING}
 )
+STEP_ERROR: Final = ObjectType({**ERROR.fields, "step": nullable(STRING)})
+"""``steps.NAME.error``: only what failed further inside has a ``step``."""
 STATUS: Final = EnumType(("done", "failed", "skipped", "cancelled"))
 
 

@@ -14,20 +14,26 @@ from typing import Any, cast
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import (
     PLAIN,
+    AgentConfig,
     Block,
+    CallConfig,
     Config,
     Graph,
     GroupConfig,
     MapConfig,
+    ModelDef,
     Node,
     SetConfig,
     SwitchConfig,
+    ToolDef,
     to_json,
 )
 from orchestrator.jsonish import hash_of
 
 _NOWHERE = frozenset({"at", "sources"})
 _FOR_PEOPLE = frozenset({"Node", "Graph"})
+_NO_MODEL = ModelDef(name="", settings={})
+_NO_TOOL = ToolDef(name="", kind="")
 _NO_NODE = Node(name="", id="", kind="set", config=SetConfig(values=Const(None)))
 
 
@@ -36,15 +42,43 @@ def graph_hash(graph: Graph) -> str:
     return hash_of(_portable(to_json(graph)))
 
 
-def definition_hash(node: Node) -> str:
-    """SHA-256 of the node's own text after resolution: without its name, place, order and inner nodes."""
-    fallback = None if node.fallback is None else _NO_NODE
-    own = replace(node, name="", id="", needs=(), definition="", config=_own(node.config), fallback=fallback)
-    return hash_of(_portable(to_json(own)))
+class Definitions:
+    """Hashes of nodes. What many nodes share, tools and models, is hashed once."""
+
+    def __init__(self) -> None:
+        # The thing is kept with its hash: while it lives, no other thing has its id.
+        self._known: dict[int, tuple[ToolDef | ModelDef, str]] = {}
+
+    def hash(self, node: Node) -> str:
+        """SHA-256 of the node's own text after resolution: without its name, place, order and inner nodes."""
+        fallback = None if node.fallback is None else _NO_NODE
+        own = replace(node, name="", id="", needs=(), definition="", config=_own(node.config), fallback=fallback)
+        shared = [self._shared(thing) for thing in _shared(node.config)]
+        return hash_of([_portable(to_json(own)), *shared])
+
+    def _shared(self, thing: ToolDef | ModelDef) -> str:
+        found = self._known.get(id(thing))
+        if found is None:
+            found = self._known[id(thing)] = (thing, hash_of(_portable(to_json(thing))))
+        return found[1]
+
+
+def _shared(config: Config) -> tuple[ToolDef | ModelDef, ...]:
+    match config:
+        case AgentConfig(agent=agent):
+            return (agent.model, *agent.tools)
+        case CallConfig(tool=tool):
+            return (tool,)
+        case _:
+            return ()
 
 
 def _own(config: Config) -> Config:
     match config:
+        case AgentConfig(agent=agent):
+            return replace(config, agent=replace(agent, model=_NO_MODEL, tools=()))
+        case CallConfig():
+            return replace(config, tool=_NO_TOOL)
         case GroupConfig():
             return replace(config, block=Block(nodes=()))
         case MapConfig():

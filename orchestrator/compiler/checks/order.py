@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from orchestrator.compiler.drafts import BlockDraft, Draft
     from orchestrator.compiler.report import Report
+
+SHOWN: Final = 20
+"""Steps of a cycle that are shown."""
 
 
 def in_order(report: Report, block: BlockDraft) -> list[Draft]:
@@ -52,8 +55,11 @@ def _cycle(waiting: dict[str, set[str]]) -> list[str]:
 
 
 def _say(report: Report, block: BlockDraft, cycle: list[str]) -> None:
-    shown = " → ".join([*cycle, cycle[0]])
-    notes = tuple(report.note(f"`{name}` stands here", block.names.at[name]) for name in cycle[1:])
+    ring = [*cycle, cycle[0]]
+    if len(ring) > SHOWN:
+        ring[SHOWN // 2 : -SHOWN // 2] = ["…"]
+    shown = " → ".join(ring)
+    notes = tuple(report.note(f"`{name}` stands here", block.names.at[name]) for name in cycle[1 : SHOWN // 2])
     hint = "a step starts when all that it refers to, or names in `needs`, has ended"
     report.error(
         "E401", f"steps wait for each other: {shown}", block.names.at[cycle[0]], key=True, hint=hint, notes=notes

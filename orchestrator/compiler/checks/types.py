@@ -10,7 +10,7 @@ from orchestrator.compiler.checks import order, switches
 from orchestrator.compiler.checks.absence import leans, may_be_absent
 from orchestrator.compiler.checks.fits import fit_constant, is_constant
 from orchestrator.compiler.fields import Leaf
-from orchestrator.compiler.scope import ERROR, STATUS
+from orchestrator.compiler.scope import STATUS, STEP_ERROR
 from orchestrator.expr.check import check as check_expression
 from orchestrator.expr.check import known_when, shown
 from orchestrator.expr.parse import unparse
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from orchestrator.compiler.report import Path, Report
     from orchestrator.expr.check import Entry
 
-_ITEM_ERROR: Final = nullable(ERROR)
+_ERROR: Final = nullable(STEP_ERROR)
 
 
 def check(lowered: Lowered) -> None:
@@ -131,6 +131,9 @@ class _Typing:
         self.site(draft.over)
         if draft.key is not None:
             self.site(draft.key)
+            if not any(assignable(draft.key.type, kind) for kind in (STRING, INTEGER)):
+                message = f"a key is text or a whole number, not {shown(draft.key.type)}"
+                self.report.error("E241", message, draft.key.at)
         self.step(draft.do)
         item = nullable(draft.do.type) if _settled(draft) or may_be_absent(draft.do) else draft.do.type
         return ListType(item)
@@ -257,7 +260,7 @@ def _block_type(block: BlockDraft) -> Type:
 
 def step_type(draft: Draft) -> Type:
     """What ``steps.NAME`` has: output, status and error; counts and items of a map or a group; files of a script."""
-    fields: dict[str, Type] = {"output": draft.type, "status": STATUS, "error": nullable(ERROR)}
+    fields: dict[str, Type] = {"output": draft.type, "status": STATUS, "error": _ERROR}
     if isinstance(draft.type, NeverType):
         del fields["output"]
     match draft.step:
@@ -265,7 +268,7 @@ def step_type(draft: Draft) -> Type:
             keyed = isinstance(draft.step, written.GroupStep)
             key: Type = STRING if keyed else draft.key.type if draft.key is not None else INTEGER
             item = ANY if draft.do is None else nullable(draft.do.type)
-            entry = ObjectType({"key": key, "status": STATUS, "output": item, "error": _ITEM_ERROR})
+            entry = ObjectType({"key": key, "status": STATUS, "output": item, "error": _ERROR})
             fields |= {"ok": INTEGER, "failed": INTEGER, "items": ListType(entry)}
         case written.RunStep() if draft.step.files is not None:
             fields["files"] = ObjectType(dict.fromkeys(draft.step.files, FILE))

@@ -116,3 +116,13 @@ def test_expressions_without_number_are_said_once() -> None:
 def test_one_text_full_of_mistakes_is_said_a_few_times() -> None:
     text = f"version: 1\nsteps: {{a: {{set: {{x: '{'${{ zz }}' * 500}'}}}}}}"
     assert len(compile_spec(load(text.encode())).diagnostics) == 10
+
+
+def test_a_long_cycle_is_shown_by_its_ends() -> None:
+    steps = "".join(f"  s{index}: {{needs: [s{(index + 1) % 50}], set: {{x: 1}}}}\n" for index in range(50))
+    (found,) = compile_spec(load(f"version: 1\nsteps:\n{steps}".encode())).diagnostics
+    assert found.message.startswith("steps wait for each other: s0 → s49 → ")
+    assert found.message.endswith(" → s1 → s0")
+    assert " → … → " in found.message
+    assert len(found.message) < 200
+    assert len(found.notes) == 9

@@ -7,14 +7,26 @@ import pytest
 
 from orchestrator.compiler import compile as compile_spec
 from orchestrator.expr.values import Const
-from orchestrator.graph.fingerprint import definition_hash, graph_hash
-from orchestrator.graph.nodes import Block, CallConfig, GroupConfig, MapConfig, Node, SetConfig, SwitchConfig
+from orchestrator.graph.fingerprint import Definitions, graph_hash
+from orchestrator.graph.nodes import (
+    AgentConfig,
+    AgentDef,
+    Block,
+    CallConfig,
+    GroupConfig,
+    MapConfig,
+    ModelDef,
+    Node,
+    SetConfig,
+    SwitchConfig,
+)
 from orchestrator.spec.load import load
 from tests.unit.graph.samples import graph, node, sample, tool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+definition_hash = Definitions().hash
 OTHER = SetConfig(values=Const({"x": 2}))
 
 
@@ -39,6 +51,30 @@ def test_a_definition_says_nothing_of_place_and_order(change: dict[str, object])
 def test_a_definition_says_what_the_node_does(change: dict[str, object]) -> None:
     one = node("a")
     assert definition_hash(replace(one, **change)) != definition_hash(one)
+
+
+def agent(**changed: object) -> Node:
+    tools = (tool("t"), tool("u"))
+    made = AgentDef(name="g", model=ModelDef(name="m", settings={"x": Const(1)}), tools=tools)
+    return node("a", AgentConfig(agent=replace(made, **changed)), kind="agent")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tools": (tool("t"),)}, {"tools": (tool("u"), tool("t"))}, {"tools": (tool("t"), tool("u", effect="read"))},
+        {"model": ModelDef(name="m", settings={"x": Const(2)})}, {"instructions": Const("x")}, {"description": "x"},
+    ],
+)  # fmt: skip
+def test_the_definition_of_an_agent_step_has_its_model_and_tools_in_it(change: dict[str, object]) -> None:
+    definitions = Definitions()
+    assert definitions.hash(agent()) == definitions.hash(agent()) == Definitions().hash(agent())
+    assert definitions.hash(agent(**change)) != definitions.hash(agent())
+
+
+def test_the_definition_of_a_call_has_its_tool_in_it() -> None:
+    one, other = (node("a", CallConfig(tool=tool("t", description=text))) for text in ("x", "y"))
+    assert definition_hash(one) != definition_hash(other)
 
 
 def wrapped(inner: Node) -> list[Node]:

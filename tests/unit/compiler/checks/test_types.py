@@ -103,3 +103,16 @@ def test_items_have_the_type_of_the_list() -> None:
 
 def test_a_condition_that_is_false_is_told() -> None:
     assert codes("steps: {a: {if: false, set: {x: 1}}}") == ["W503"]
+
+
+def test_keys_of_a_map_are_text_or_whole_numbers() -> None:
+    text = "  a: {{map: inputs.l, key: '{}', do: {{set: {{x: 1}}}}}}"
+    for key, expected in (("item", []), ("string(item)", []), ("item > 1", ["E241"]), ("inputs.o", ["E241"])):
+        assert steps(text.format(key)) == expected
+
+
+def test_only_what_failed_further_inside_has_a_step() -> None:
+    assert steps("  a: {set: {x: 1}}\n  b: {if: steps.a.error != null, set: {x: 'in ${{ steps.a.error.step }}'}}") == [
+        "E206"
+    ]
+    assert steps("  a: {set: {x: 1}, on_error: {set: {x: 'in ${{ error.step }}'}}}") == []
