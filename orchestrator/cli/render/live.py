@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.cli.screen import Screen
 
 _PERIOD = 0.1
-"""Seconds between two drawings."""
+"""Seconds between two drawings, at least."""
+
+_SHARE = 20
+"""A drawing is followed by so many times its length without one."""
 
 _SPOKEN = 2_000
 _SPOKEN_LINES = 4
@@ -39,7 +42,6 @@ class LiveTree:
         self._state = RunState()
         self._spoken: dict[str, str] = {}
         self._focus = ""
-        self._changed = True
         self._console = Console(
             file=sys.stderr,
             highlight=False,
@@ -54,7 +56,6 @@ class LiveTree:
 
     def listen(self, event: Any) -> None:
         """Fold a record, or keep the end of what an agent is saying."""
-        self._changed = True
         if event.record is not None:
             record = event.record
             self._state.apply(record, seq=record.seq, at=record.at, epoch=record.epoch)
@@ -73,8 +74,10 @@ class LiveTree:
         self._live.start()
         try:
             while True:
+                began = anyio.current_time()
                 self._live.update(self._drawing(), refresh=True)
-                await anyio.sleep(_PERIOD)
+                # A tree of thousands takes long to draw: the run comes first.
+                await anyio.sleep(max(_PERIOD, _SHARE * (anyio.current_time() - began)))
         finally:
             self._live.stop()
 

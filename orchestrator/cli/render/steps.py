@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from orchestrator.journal.state import RunState, StepState
 
 
-@dataclass(slots=True)
+MANY = 12
+"""More steps than this inside of one are counted, where not all of the tree was asked for."""
+
+
+@dataclass(slots=True, eq=False)
 class Branch:
     """A step and those inside it. ``name`` is what its path adds to that of the branch around it."""
 
@@ -86,7 +91,10 @@ def grow(state: RunState) -> list[Branch]:
 
 
 def outline(screen: Screen, branches: list[Branch], now: int, *, depth: int | None, stream: Any) -> Iterator[str]:
-    """A line per branch, down to ``depth`` levels (None: all)."""
+    """A line per branch, down to ``depth`` levels (None: all).
+
+    With a depth, a step that holds many shows those that are not done, and counts the others.
+    """
     for branch in branches:
         yield from _lines(screen, branch, "", now, depth, stream)
 
@@ -95,8 +103,15 @@ def _lines(screen: Screen, branch: Branch, indent: str, now: int, depth: int | N
     yield indent + branch_line(screen, branch, now, stream=stream)
     if depth is not None and depth <= 1:
         return
-    for inner in branch.inner:
-        yield from _lines(screen, inner, indent + "  ", now, None if depth is None else depth - 1, stream)
+    inner = branch.inner
+    if depth is not None and len(inner) > MANY:
+        inner = [each for each in inner if each.step is None or each.step.status != "done"][:MANY]
+        rest = Counter(each.step.status for each in branch.inner if each.step is not None and each not in inner)
+        told = ", ".join(f"{number} {status}" for status, number in sorted(rest.items()))
+        if told:
+            yield f"{indent}  {screen.style('… ' + told, 'dim', stream=stream)}"
+    for each in inner:
+        yield from _lines(screen, each, indent + "  ", now, None if depth is None else depth - 1, stream)
 
 
 def branch_line(screen: Screen, branch: Branch, now: int, *, stream: Any) -> str:

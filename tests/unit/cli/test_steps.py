@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.render.steps import grow, split_path, within
+from orchestrator.cli.flags import Flags
+from orchestrator.cli.render.steps import grow, outline, split_path, within
+from orchestrator.cli.screen import Screen
 from orchestrator.journal.records import Draft
 from orchestrator.journal.state import RunState
 
@@ -45,3 +47,19 @@ def test_a_tree_holds_its_steps_in_the_order_they_were_reached_and_adds_up() -> 
     assert [each.name for each in mapped.walk()] == ["a", "[0]"]
     assert (agent.tokens, agent.cost) == (10, 5)
     assert (mapped.tokens, mapped.cost) == (3, None)
+
+
+def test_many_items_are_counted_but_for_those_that_are_not_done() -> None:
+    state = RunState()
+    seq = 0
+    for number in range(40):
+        for kind, body in (
+            ("started", {"attempt": 1}),
+            ("failed" if number == 7 else "done", {"code": "x", "message": "y"}),
+        ):
+            seq += 1
+            state.apply(Draft(kind, f"a[{number}]", body), seq=seq, at=seq)  # pyright: ignore[reportArgumentType]
+    screen = Screen(Flags(color="never"))
+    some = list(outline(screen, grow(state), 0, depth=2, stream=None))
+    assert [line.split()[:3] for line in some] == [["●", "a"], ["…", "39", "done"], ["✗", "[7]", "0.00s"]]
+    assert len(list(outline(screen, grow(state), 0, depth=None, stream=None))) == 41
