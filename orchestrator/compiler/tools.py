@@ -57,6 +57,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "with_": ("python", "shell", "http", "mcp", "sql", "pipeline", "ask"),
 }
 """Fields that not every kind of tool has a use for."""
+_CHAIN: Final = 64
 _BY_METHOD: Final[Mapping[str, Effect]] = {"GET": "read", "HEAD": "read", "PUT": "idempotent", "DELETE": "idempotent"}
 
 
@@ -80,6 +81,9 @@ class Toolbox:
         if draft is None:
             if name in self.opened:
                 self.resolved.report.error("E401", f"the tool `{name}` is reconciled by itself", at)
+                return None
+            if len(self.opened) - len(self.named) >= _CHAIN:
+                self.resolved.report.error("E116", f"over {_CHAIN} tools that reconcile one another", at)
                 return None
             self.opened.add(name)
             draft = self.named[name] = self.lower(tool, self.place, name)

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, cast
 
 from orchestrator.errors import OrchError, did_you_mean
@@ -103,6 +104,14 @@ _LISTS: Final = ("minItems", "maxItems")
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
+_DEEPEST: Final = 64
+
+
+def _nesting(text: str) -> int:
+    """How deep the brackets of a text go, and that no type of it goes deeper."""
+    return max(accumulate((char in "[{") - (char in "]}") for char in text), default=0)
+
+
 @dataclass(slots=True)
 class _Text:
     """A reader of types that stand in one text: ``[string]?``, ``{a: integer, b?: string}``."""
@@ -188,6 +197,8 @@ class _Forms:
 
     def text(self, text: str, path: Path) -> Type | None:
         before = len(self.problems)
+        if _nesting(text) > _DEEPEST:
+            return self.problem(f"a type nests at most {_DEEPEST} deep", path, "name the inner types under types")
         reader = _Text(text)
         type_ = reader.read(self, path)
         for problem in self.problems[before:]:
