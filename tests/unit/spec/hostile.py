@@ -25,8 +25,9 @@ def _bomb() -> bytes:
     return "\n".join(lines).encode()
 
 
-def _steps(form: str, count: int) -> bytes:
-    return b"version: 1\nsteps:\n" + "".join(form % n for n in range(count)).encode()
+def _steps(form: str, count: int, *, following: bool = False) -> bytes:
+    lines = (form % ((n, (n + 1) % count) if following else n) for n in range(count))
+    return b"version: 1\nsteps:\n" + "".join(lines).encode()
 
 
 TEXTS: dict[str, Callable[[], bytes]] = {
@@ -71,6 +72,21 @@ TEXTS: dict[str, Callable[[], bytes]] = {
     "deep_steps": lambda: b"version: 1\nsteps: " + b"{a: {steps: " * 30 + b"x" + b"}}" * 30,
     "cut_texts": lambda: b"a:\n" + b"- x y #z\n" * 9_000,
     "spaces_in_a_text": lambda: b"version: 1\nsteps: {a: {run: 'x" + b" " * 900_000 + b"${{ y }}'}}",
+    "chain_of_steps": lambda: _steps(
+        "  s%d: {set: {x: '${{ default(steps.s%d.output.x, 1) }}'}}\n", 2_000, following=True
+    ),
+    "chain_of_types": lambda: (
+        b"version: 1\ntypes:\n"
+        + b"".join(b"  t%d: [t%d]\n" % (n, n + 1) for n in range(3_000))
+        + b"  t3000: string\nsteps: {a: {run: x, output: t0}}\n"
+    ),
+    "chain_of_tools": lambda: (
+        b"version: 1\ntools:\n"
+        + b"".join(b"  t%d: {python: 'a:b', on_doubt: {reconcile: {tool: t%d}}}\n" % (n, n + 1) for n in range(1_500))
+        + b"  t1500: {python: 'a:b'}\nsteps: {a: {tool: t0}}\n"
+    ),
+    "brackets_in_a_type": lambda: b"version: 1\nsteps: {a: {run: x, output: '" + b"[" * 100_000 + b"'}}",
+    "brackets_in_an_expression": lambda: b"version: 1\nsteps: {a: {run: x, if: '" + b"(" * 16_000 + b"'}}",
     "nul": lambda: b"\0" * MIB,
     "not_utf8": lambda: b"a" * (MIB - 1) + b"\xff",
     "random_bytes": lambda: random.Random(1).randbytes(MIB),
@@ -81,15 +97,9 @@ TEXTS: dict[str, Callable[[], bytes]] = {
 }
 
 ALWAYS = (
-    "alias_bomb",
-    "brackets",
-    "keys",
-    "digits",
-    "long_tag",
-    "literal_empty_lines",
-    "spaces_in_a_text",
-    "random_yaml",
-)
+    "alias_bomb", "brackets", "keys", "digits", "long_tag", "literal_empty_lines", "spaces_in_a_text", "random_yaml",
+    "chain_of_types", "chain_of_tools", "brackets_in_a_type",
+)  # fmt: skip
 """The ones that are read in every test run."""
 
 
