@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 _FIELDS: Final = {"inputs": ("E231", "input"), "secrets": ("E238", "secret")}
 _ELSEWHERE: Final = {
-    "steps": "a named tool or agent sees no steps, and limits none: pass the value on by `with` or `prompt`",
+    "steps": "named tools, agents and models see no steps: pass the value on by `with` or `prompt`",
     "secrets": "secrets may stand in `headers`, `env`, `auth`, `query`, `url` and `api_key` alone, or they could leak",
-    "run": "limits take `inputs` alone",
+    "run": "rules of scripted models see `agent turn prompt last results inputs`",
     "item": "an item is seen inside a map's `do` and `key`, by the name in `as`",
     "index": "an index is seen inside a map's `do` and `key`",
     "error": "an error is seen in `on_error`, `on_failure` and `finally`",
@@ -37,11 +37,7 @@ def refer(report: Report, scope: Scope, expr: Expr, at: Path) -> bool:
 def _refer(report: Report, scope: Scope, found: Reference, at: Path) -> bool:
     span = (found.offset, found.end)
     if found.root not in scope.names:
-        if found.root in _ELSEWHERE:
-            code = "E239" if found.root == "secrets" else "E235"
-            report.error(code, f"`{found.root}` is not in scope here", at, span=span, hint=_ELSEWHERE[found.root])
-        else:
-            report.unknown("E235", "name", found.root, scope.names, at, span=span)
+        _unknown_root(report, scope, found.root, at, span)
         return False
     if found.root == "steps":
         return _step(report, scope, found, at)
@@ -53,6 +49,20 @@ def _refer(report: Report, scope: Scope, found: Reference, at: Path) -> bool:
             report.unknown(code, what, found.fields[0], fields.fields, at, span=span)
             return False
     return True
+
+
+def _unknown_root(report: Report, scope: Scope, root: str, at: Path, span: tuple[int, int]) -> None:
+    inputs = scope.names.get("inputs")
+    if root in _ELSEWHERE:
+        hint = "limits take `inputs` alone" if set(scope.names) == {"inputs"} else _ELSEWHERE[root]
+        code = "E239" if root == "secrets" else "E235"
+        report.error(code, f"`{root}` is not in scope here", at, span=span, hint=hint)
+    elif isinstance(inputs, ObjectType) and root in inputs.fields:
+        report.error("E235", f"unknown name `{root}`", at, span=span, hint=f"did you mean `inputs.{root}`?")
+    elif scope.find(root) is not None:
+        report.error("E235", f"unknown name `{root}`", at, span=span, hint=f"did you mean `steps.{root}.output`?")
+    else:
+        report.unknown("E235", "name", root, scope.names, at, span=span)
 
 
 def _step(report: Report, scope: Scope, found: Reference, at: Path) -> bool:
