@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.platform import user_state_dir
@@ -22,10 +22,13 @@ _LARGEST = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """``store`` is an absolute URL, ``folder`` where the run was started, ``at`` when (microseconds, UTC)."""
+    """``store`` is an URL, ``base`` what a relative path in it is meant from; ``folder`` is where the run was started,
+    ``at`` when (microseconds since the epoch).
+    """
 
     run: str
     store: str
+    base: str
     folder: str
     at: int
 
@@ -35,7 +38,7 @@ def write_note(note: Note) -> None:
     if _has_password(note.store):
         return
     path = notes_path()
-    line = json.dumps({"run": note.run, "store": note.store, "folder": note.folder, "at": note.at}) + "\n"
+    line = json.dumps(asdict(note)) + "\n"
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _shorten(path)
@@ -72,10 +75,11 @@ def _parse(line: str) -> Note | None:
         return None
     if not isinstance(data, dict):
         return None
-    run, store, folder, at = (cast("dict[str, Any]", data).get(name) for name in ("run", "store", "folder", "at"))
-    if not (isinstance(run, str) and isinstance(store, str) and isinstance(folder, str) and type(at) is int):
+    found = cast("dict[str, Any]", data)
+    run, store, base, folder, at = (found.get(name) for name in ("run", "store", "base", "folder", "at"))
+    if type(at) is not int or not all(isinstance(text, str) for text in (run, store, base, folder)):
         return None
-    return Note(run, store, folder, at)
+    return Note(str(run), str(store), str(base), str(folder), at)
 
 
 def _shorten(path: Path) -> None:

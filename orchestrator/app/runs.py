@@ -107,23 +107,11 @@ def _revealed(url: str) -> str:
 async def opened(named: Named, config: Config, *, create: bool) -> AsyncGenerator[Store]:
     """The store, open; closed at the end."""
     store = build_store(named, table_prefix=config.table_prefix)
-    if create:
-        _make_folder(named)
     await store.open(create=create)
     try:
         yield store
     finally:
         await store.aclose()
-
-
-def _make_folder(named: Named) -> None:
-    """The default store lives in a hidden folder beside the work: it is made with the first run."""
-    from orchestrator.stores.urls import SqliteUrl, parse_url
-
-    place = parse_url(_revealed(named.url), base=named.folder)
-    if isinstance(place, SqliteUrl) and place.path.parent.name == ".orch" and place.path.parent.parent.is_dir():
-        with suppress(OSError):
-            place.path.parent.mkdir(exist_ok=True)
 
 
 @asynccontextmanager
@@ -150,7 +138,7 @@ async def found_run(reference: str, config: Config) -> AsyncGenerator[Found]:
             if noted is None or not _LAST.fullmatch(reference) or noted.at <= row.created_at:
                 yield Found(store, row, chosen)
                 return
-        named = Named(noted.store, Path.cwd(), "note")
+        named = Named(noted.store, Path(noted.base), "note")
         async with opened(named, config, create=False) as store:
             yield Found(store, await _pick(store, noted.run), named)
 

@@ -235,7 +235,7 @@ class _Run:
 
         url = absolute_url(self.named)
         if not url.startswith("memory:"):
-            write_note(Note(run_id, url, str(Path.cwd()), SystemClock().now()))
+            write_note(Note(run_id, url, str(self.named.folder), str(Path.cwd()), SystemClock().now()))
 
     def _announce(self, run_id: str) -> None:
         from orchestrator.app.graphs import scripted_models

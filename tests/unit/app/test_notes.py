@@ -16,7 +16,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def note(run: str, store: str = "sqlite:/a.db") -> Note:
-    return Note(run, store, "/work", 5)
+    return Note(run, store, "/base", "/work", 5)
 
 
 def test_notes_come_back_newest_first_and_the_last_of_a_run_counts() -> None:
@@ -44,14 +44,14 @@ def test_a_url_with_a_reference_is_kept_as_written() -> None:
 def test_damaged_lines_are_passed_over() -> None:
     write_note(note("a"))
     with notes_path().open("ab") as file:
-        file.write(b'\xff\n[]\n{"run": 5}\n{"run": "b", "store": "s", "folder": "f", "at": true}\n{"ru')
+        file.write(b'\xff\n[]\n{"run": 5}\n{"run": "b", "store": "s", "base": "b", "folder": "f", "at": true}\n{"ru')
     assert [each.run for each in read_notes()] == ["a"]
 
 
 def test_a_long_file_loses_its_older_half() -> None:
     path = notes_path()
     path.parent.mkdir(parents=True)
-    line = '{"run": "run-%d", "store": "sqlite:/%s.db", "folder": "/work", "at": 5}\n'
+    line = '{"run": "run-%d", "store": "sqlite:/%s.db", "base": "/", "folder": "/work", "at": 5}\n'
     path.write_text("".join(line % (number, "x" * 200) for number in range(5_000)))
     write_note(note("last"))
     kept = read_notes()
