@@ -118,6 +118,11 @@ class Decider:
                 drafts, self._drafts = self._drafts, []
                 return drafts
 
+    @property
+    def cancellable(self) -> bool:
+        """Whether a cancel still changes the run's end: ``finally`` has seen it, and is not cut short."""
+        return self.root.stage in ("main", "failure")
+
     def attempts_of(self, act: Act) -> int:
         """How many attempts a step has in all."""
         retry = act.node.retry
@@ -153,14 +158,15 @@ class Decider:
         body: dict[str, Any] = {"attempt": self.round_of(act), "code": code, "message": message}
         body |= {key: value for key, value in more.items() if value is not None}
         handled = handled_by(act)
-        self.emit("failed", act, body | {"handled": handled} if handled else body)
+        self.emit("failed", act, {"handled": handled} | body if handled else body)
 
     def fail_like(self, act: Act, child: Act) -> None:
-        """Fail as an inner step did."""
+        """Fail as an inner step did. What deals with the inner one's failure deals with this one."""
         error = dict(
             (child.recorded.error if child.recorded else None) or {"code": "failed", "message": "an inner step failed"}
         )
-        self.fail(act, error.pop("code"), error.pop("message"), **({"step": child.path} | error))
+        handled = child.recorded.handled if child.recorded else None
+        self.fail(act, error.pop("code"), error.pop("message"), **({"step": child.path} | error), handled=handled)
 
     def round_of(self, act: Act) -> int:
         step = self.state.steps.get(act.path)
@@ -417,7 +423,8 @@ class Decider:
             return
         error = step.error if step is not None and step.status == "failed" else None
         error = error or (act.recorded.error if act.recorded else None) or {}
-        self.emit("failed", act, {"step": child.path, **error, "by": "fallback"})
+        handled = {"handled": "continue"} if step is not None and step.handled == "continue" else {}
+        self.emit("failed", act, {"step": child.path, **error, "by": "fallback", **handled})
 
     def _look_stopped(self, act: Act, step: StepState | None) -> None:
         if self._busy(act, step):
@@ -514,6 +521,9 @@ class Decider:
             self._stage_over(block)
 
     def _stop_block(self, block: BlockAct) -> None:
+        if block.stage == "failure":
+            self.stop(self.acts["@failure"], {})
+            return
         if block.stage != "main" or block.stopping:
             return
         block.stopping = True

@@ -49,6 +49,7 @@ class RunDriver:
         self._running: dict[str, anyio.CancelScope] = {}
         self._unsafe: deque[tuple[int, Draft]] = deque()
         self._wake = anyio.Event()
+        self._taken: set[str] = set()
         self._spent = (-1, -1)
         self._stopping = False
 
@@ -102,18 +103,21 @@ class RunDriver:
 
     def take(self, rows: Sequence[InboxRow]) -> None:
         """Take up what was sent to the run."""
+        if self.error is not None or self.state.finished is not None:
+            return
         drafts: list[Draft] = []
         consumed: list[str] = []
         for row in rows:
-            draft = self._received(row)
-            if draft is not None:
-                drafts.append(draft)
+            # What is on its way into the journal is still in the inbox.
+            if row.request_id not in self._taken:
+                self._taken.add(row.request_id)
+                drafts.append(self._received(row))
                 consumed.append(row.request_id)
-        if drafts and self.error is None and self.state.finished is None:
+        if drafts:
             self._pump(drafts, consumed=consumed)
 
-    def _received(self, row: InboxRow) -> Draft | None:
-        if row.kind == "cancel":
+    def _received(self, row: InboxRow) -> Draft:
+        if row.kind == "cancel" and self.decider.cancellable:
             return Draft("cancel_requested", "", {"reason": row.body.get("reason"), "by": row.by})
         if row.kind == "resolve":
             step = self.state.steps.get(row.path)

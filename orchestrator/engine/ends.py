@@ -32,7 +32,7 @@ class RunEnd:
 def end_of(run_id: str, state: RunState, *, stopped: bool = False) -> RunEnd:
     """The end that a state tells."""
     finished = state.finished or {}
-    waits = [{"step": path, **(step.waiting or {})} for path, step in state.steps.items() if step.status == "waiting"]
+    waiting = [] if state.finished else [(path, step) for path, step in state.steps.items() if step.waiting is not None]
     return RunEnd(
         run_id=run_id,
         status="stopped" if stopped else state.status,
@@ -43,5 +43,5 @@ def end_of(run_id: str, state: RunState, *, stopped: bool = False) -> RunEnd:
         tokens=state.tokens,
         started_at=state.started_at,
         ended_at=state.finished_at or state.at,
-        waits=waits,
+        waits=[{"step": path, **(step.waiting or {})} for path, step in waiting],
     )

@@ -167,7 +167,7 @@ class Host:
         handle = self._handle(run_id, epoch=claimed.epoch, head=claimed.head, head_sum=claimed.head_sum)
         first: list[Draft] = []
         if state.finished is not None:
-            first.append(Draft("resumed", "", {"reopen": reopened(graph, state)}))
+            first.append(Draft("resumed", "", {**reopened(graph, state)}))
             state.apply(first[0], seq=state.head + 1, at=self.clock.now())
         return await self._drive(RunDriver(self, graph, state, handle), first)
 

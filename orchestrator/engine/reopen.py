@@ -2,25 +2,103 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engine.activation import item_path, keys_of
+from orchestrator.graph.nodes import AgentConfig, GroupConfig, MapConfig, SwitchConfig
 
 if TYPE_CHECKING:
-    from orchestrator.graph.nodes import Graph
-    from orchestrator.journal.state import RunState
+    from collections.abc import Iterator, Sequence
 
-_BAD = frozenset({"failed", "cancelled", "skipped", "waiting", "retrying"})
+    from orchestrator.graph.nodes import Graph, Node
+    from orchestrator.journal.state import RunState, StepState
 
 
-def reopened(graph: Graph, state: RunState) -> list[str]:
-    """The paths whose ends are taken back: all that did not end well, and what ran because of it.
+def reopened(graph: Graph, state: RunState) -> dict[str, list[str]]:
+    """The body of ``resumed``. ``reopen``: the paths whose ends are taken back, all that did not end well; ``again``:
+    those that begin from nothing, done or not, because they ran on an end that is taken back (``finally``,
+    ``on_failure``, fallbacks).
 
-    Steps that were done stay done. A skipped step is looked at again, since what it needed may be there now.
-    Failures that the graph dealt with (``on_error: continue``, a fallback) stand: others have built on them.
+    Steps that were done stay done, with all inside them. A skipped step is looked at again, since what it needed may be
+    there now. Failures that the graph or a model dealt with (``on_error: continue``, a fallback that ended well, a
+    settled map or group, a tool's error that a model has read) stand: others have built on them.
     """
-    ended = {"@failure", *(node.name for node in graph.root.finally_)}
-    found: list[str] = []
-    for path, step in state.steps.items():
-        root = path.split("/", 1)[0].split("[", 1)[0]
-        if root in ended or (step.status in _BAD and step.handled != "continue") or step.fired:
-            found.append(path)
-    return found
+    walk = _Walk(state)
+    for node in graph.root.nodes:
+        walk.step(node, node.name)
+    walk.roots |= {"@failure", *(node.name for node in graph.root.finally_)}
+    again = [path for path in state.steps if any(part in walk.roots for part in _upwards(path))]
+    kept = set(again)
+    return {"reopen": [path for path in walk.found if path not in kept], "again": again}
+
+
+class _Walk:
+    def __init__(self, state: RunState) -> None:
+        self.steps = state.steps
+        self.found: list[str] = []
+        self.roots: set[str] = set()
+
+    def step(self, node: Node, path: str) -> None:
+        """Take back a step and what is inside it, as far as that did not end well."""
+        step = self.steps.get(path)
+        if step is not None and (step.status == "done" or (step.status == "failed" and step.handled == "continue")):
+            return
+        if step is not None and step.handled == "step" and not step.ended and node.fallback is not None:
+            # It has failed for good, and its fallback was under way.
+            self.step(node.fallback, f"{path}/@error")
+            return
+        self._take(path)
+        self.roots.add(f"{path}/@error")
+        match node.config:
+            case GroupConfig(block=block):
+                self.roots |= {f"{path}/{inner.name}" for inner in block.finally_}
+                for inner in block.nodes:
+                    self.step(inner, f"{path}/{inner.name}")
+            case MapConfig(do=do):
+                for key in keys_of(_expanded(step, {"count": 0})):
+                    self.step(do, item_path(path, key))
+            case SwitchConfig() as config:
+                case = _expanded(step, {"case": None})["case"]
+                inner = config.otherwise if case is None else config.cases.get(case)
+                if inner is not None:
+                    self.step(inner, f"{path}/@case")
+            case AgentConfig():
+                self._talk(path, step)
+            case _:
+                self._take(f"{path}/@reconcile{step.attempt if step else 0}")
+
+    def _take(self, path: str, *, done: bool = False) -> None:
+        step = self.steps.get(path)
+        if step is not None and (step.status == "done") is done:
+            self.found.append(path)
+
+    def _talk(self, path: str, agent: StepState | None) -> None:
+        """Of an agent, its last turn: what was said before has been answered."""
+        turn = 1
+        while f"{path}/turn{turn + 1}" in self.steps:
+            turn += 1
+        last = f"{path}/turn{turn}"
+        calls = list(self._calls(last))
+        self._take(last)
+        if not calls and agent is not None and agent.status == "failed" and not agent.fired:
+            # The agent failed on what this turn said, and the turn called nothing: it is asked for again.
+            self._take(last, done=True)
+        for call in calls:
+            if self.steps[call].status != "failed":
+                self._take(call)
+                self._take(f"{call}/@reconcile{self.steps[call].attempt}")
+
+    def _calls(self, turn: str) -> Iterator[str]:
+        index = 0
+        while f"{turn}/tool{index}" in self.steps:
+            yield f"{turn}/tool{index}"
+            index += 1
+
+
+def _expanded(step: StepState | None, default: dict[str, Any]) -> dict[str, Any]:
+    return default if step is None or step.expanded is None else step.expanded
+
+
+def _upwards(path: str) -> Sequence[str]:
+    """The path, and those of all that it is inside of."""
+    return [path, *(path[:end] for end, char in enumerate(path) if char in "/[")]

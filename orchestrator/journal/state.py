@@ -23,7 +23,7 @@ class StepState:
     """What is recorded of one path.
 
     ``attempt`` counts the starts; ``logical`` those that an idempotency key tells apart; ``open``: an attempt is
-    started and not ended; ``lost``: the last attempt's end will never be known; ``ended_seq`` orders the ends.
+    started and not ended; ``lost``: whether the last attempt had its effect will never be known; ``ended_seq`` orders the ends.
     ``reply`` is a model's, ``round`` counts how often a resume took the end back, ``failures`` the failed attempts
     since;
     ``expanded`` what was decided at run time, ``fired`` the timer that went off (at ``fired_seq``), ``resolved`` what a
@@ -228,7 +228,7 @@ class RunState:
         self._end(path, "skipped", body, seq, at)
 
     def _cancelled(self, path: str, body: dict[str, Any], seq: int, at: int) -> None:
-        self._end(path, "cancelled", body, seq, at)
+        self._end(path, "cancelled", body, seq, at).lost = body.get("in_doubt", False)
 
     def _expanded(self, path: str, body: dict[str, Any], _seq: int, at: int) -> None:
         step = self.step(path)
@@ -267,16 +267,24 @@ class RunState:
         self.finished_at = None
         self.cancel = None
         for path in body.get("reopen", ()):
-            self._reopen(self.step(path))
+            step = self.step(path)
+            self._reopen(step)
+            if step.expanded is not None and "case" not in step.expanded:
+                # The list may be another one by now; its items keep their ends by their keys.
+                step.expanded = None
+        for path in body.get("again", ()):
+            step = self.step(path)
+            self._reopen(step)
+            step.expanded = None
 
     def _reopen(self, step: StepState) -> None:
-        """Take an end back. Attempts go on counting, and the next one has a key of its own."""
-        step.status = "new"
-        step.logical += 1
+        """Take an end back. Attempts go on counting; only what was done well has a new key when it is done again. What
+        was in doubt is in doubt."""
+        step.logical += step.status == "done"
+        step.status = "running" if step.lost else "new"
         step.round += 1
         step.failures = 0
-        step.error = step.handled = step.fired = step.waiting = step.resolved = step.ended_at = None
-        step.lost = False
+        step.error = step.handled = step.fired = step.waiting = step.resolved = step.retry_at = step.ended_at = None
 
     def _finished(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
         self.finished = body

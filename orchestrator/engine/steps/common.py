@@ -89,8 +89,8 @@ def failure_of(block: BlockAct) -> Act | None:
 
 
 def handled_by(act: Act) -> str | None:
-    """How a step's failure is dealt with by the step itself, unless its scope is being stopped."""
-    if act.node.on_error == "fail" or (act.stop is not None and not act.stop):
+    """How a step's failure is dealt with by the step itself. Where its scope is being stopped, no fallback begins."""
+    if act.node.on_error == "fail" or (act.node.on_error == "step" and act.stop is not None and not act.stop):
         return None
     return act.node.on_error
 
@@ -98,4 +98,4 @@ def handled_by(act: Act) -> str | None:
 def fails_scope(act: Act) -> bool:
     """True where the end of a step fails the scope around it."""
     step = act.recorded
-    return step is not None and step.status == "failed" and act.node.on_error != "continue"
+    return step is not None and step.status == "failed" and step.handled != "continue"

@@ -55,10 +55,9 @@ class Map(Base):
             return
         config = cast("MapConfig", act.node.config)
         items.keys = items.keys or keys_of(step.expanded)
-        failed = 0
         while (
             items.next < len(items.keys)
-            and len(items.live) + failed < items.concurrency
+            and len(items.live) < items.concurrency
             and not items.failed
             and act.stop is None
         ):
@@ -66,15 +65,12 @@ class Map(Base):
             items.next += 1
             path = item_path(act.path, items.keys[index])
             known = act.state.steps.get(path)
-            if known is not None and known.ended:
-                # Taken up without an activation: a resume costs what is not done. The place of one that failed the
-                # map was never taken by another.
-                failed += config.join.mode == "all" and failed_unhandled(known)
+            if known is not None and known.ended and not (config.join.mode == "all" and failed_unhandled(known)):
+                # Taken up without an activation: a resume costs what is not done. One that failed the map is, in its
+                # turn: it kept its place, and what was under way then is taken down.
                 continue
             scope = Scope(act.scope, {config.as_: items.values[index], "index": index})
             items.live[path] = decider.child(act, config.do, path, role="item", scope=scope)
-        if failed:
-            _stop_others(decider, items)
         if not items.live:
             decider.look_later(act)
 

@@ -310,7 +310,8 @@ async def test_failed_runs_are_taken_up_again_where_they_failed(bench):
     assert bench.calls == ["a", "b", "f", "b", "c", "f"]
     found_records = await records(bench)
     keys = [r.body["key"] for r in found_records if r.kind == "started" and r.path == "b"]
-    assert len(set(keys)) == 2
+    assert len(keys) == 2
+    assert len(set(keys)) == 1  # nothing proves that the first one had no effect
     assert verify(found, found_records, run_id="r", files_folder=str(bench.folder / "files")) is None
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.agents.messages import Reply, Usage
 from orchestrator.engine import outcomes
 from orchestrator.engine.decide import Decider, RunInfo
+from orchestrator.engine.reopen import reopened
 from orchestrator.engine.verify import verify
 from orchestrator.expr.values import Const, Expression, MapOf
 from orchestrator.graph.nodes import Block, CallConfig, Graph, Node, ToolDef
@@ -106,6 +107,13 @@ class World:
             del self.records[keep:]
         self.epoch += 1
         self._record("claimed", "", {"owner": "next"})
+        self._build()
+
+    def reopen(self) -> None:
+        """Resume a run that ended badly."""
+        self.epoch += 1
+        self._record("claimed", "", {"owner": "next"})
+        self._record("resumed", "", dict(reopened(self.graph, self.state)))
         self._build()
 
     def start(self, intent: Intent) -> None:
