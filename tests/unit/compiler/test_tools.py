@@ -308,3 +308,15 @@ def test_tools_that_nothing_refers_to_are_checked_all_the_same() -> None:
 
 def test_kinds_that_are_not_available_yet_are_said_once() -> None:
     assert codes("tools: {t: {sql: {statement: select 1}}}\nsteps: {a: {tool: t}}") == ["E190"]
+
+
+def test_tools_that_reconcile_one_another_are_bounded() -> None:
+    chain = "".join(
+        f"  t{index}: {{shell: {{argv: [ls]}}, on_doubt: {{reconcile: {{tool: t{index + 1}}}}}}}\n"
+        for index in range(200)
+    )
+    text = f"tools:\n{chain}  t200: {{shell: {{argv: [ls]}}}}\nsteps: {{a: {{tool: t0}}}}"
+    assert set(codes(text)) == {"E116"}
+    assert said("tools: {t: {shell: {argv: [ls]}, on_doubt: {reconcile: {tool: t}}}}\nsteps: {a: {tool: t}}") == [
+        ("E401", "the tool `t` is reconciled by itself")
+    ]
