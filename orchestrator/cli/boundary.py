@@ -106,7 +106,7 @@ def _bug(screen: Screen, error: BaseException) -> int:
         f"a bug in orch: {type(error).__name__}",
         f"a report is in {where}" if where else "run it again with `--debug` for the traceback",
     )
-    if screen.flags.json:
+    if screen.flags.error_document:
         screen.data({"error": {"code": "E999", "message": "a bug in orch", "detail": None, "step": None}})
     if screen.flags.debug:
         screen.err(text)

@@ -40,7 +40,9 @@ class NoFolder(OrchError):
 
 @dataclass(slots=True)
 class Flags:
-    """What the global flags said. ``folder`` is that of ``-C``; ``store`` the text of ``--store`` alone."""
+    """What the global flags said. ``folder`` is that of ``-C``; ``store`` the text of ``--store`` alone; ``verb`` the
+    verb that has begun.
+    """
 
     store: str | None = None
     json: bool = False
@@ -50,6 +52,12 @@ class Flags:
     yes: bool = False
     debug: bool = False
     folder: str | None = None
+    verb: str = ""
+
+    @property
+    def error_document(self) -> bool:
+        """True where an error is due on standard output, too: of the verbs whose output a program waits for."""
+        return self.json or (self.verb in ("run", "resume") and self.machine)
 
     @property
     def machine(self) -> bool:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from orchestrator.errors import OrchError
 
 
-def show_error(screen: Screen, error: OrchError, *, document: bool = False) -> None:
-    """An error on standard error; with ``--json`` (or ``document``), as ``{"error": …}`` on standard output, too."""
+def show_error(screen: Screen, error: OrchError) -> None:
+    """An error on standard error; for programs, as ``{"error": …}`` on standard output, too."""
     diagnostics: Any = getattr(error, "diagnostics", None)
     if diagnostics:
         from orchestrator.cli.render.diagnostics import show_diagnostics
@@ -20,7 +20,7 @@ def show_error(screen: Screen, error: OrchError, *, document: bool = False) -> N
         screen.problem("error", error.code, error.message, error.hint)
     for note in getattr(error, "__notes__", ()):
         screen.say(f"  = note: {note}")
-    if document or screen.flags.json:
+    if screen.flags.error_document:
         screen.data({"error": error_object(error)})
 
 

@@ -36,6 +36,7 @@ class Session:
 def begin(context: typer.Context) -> Session:
     """The session of the verb of ``context``, in the folder of ``-C``."""
     flags: Flags = context.find_root().obj
+    flags.verb = str(context.info_name)
     flags.enter_folder()
     return Session(flags, Screen(flags))
 

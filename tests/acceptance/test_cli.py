@@ -132,6 +132,13 @@ def test_an_error_before_the_run_is_json_for_those_who_asked(folder: Path) -> No
     assert document(done, 9)["error"]["code"] == "E906"
 
 
+def test_a_run_that_cannot_start_says_so_to_programs(folder: Path) -> None:
+    error = document(orch(folder, "run", "broken.yaml"), 2)["error"]
+    assert error["detail"]["diagnostics"][0]["code"] == "E104"
+    assert document(orch(folder, "resume", "nothing"), 3)["error"]["code"] == "E301"
+    assert orch(folder, "show", "nothing").stdout == ""
+
+
 def test_a_reader_that_goes_away_is_no_bug(folder: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m orchestrator schema | head -c 1"],
