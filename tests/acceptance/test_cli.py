@@ -235,39 +235,6 @@ def test_a_folder_to_work_in(folder: Path) -> None:
     assert [run["name"] for run in document(orch(folder, "list", "-C", "sub"))["runs"]] == ["one"]
 
 
-@pytest.mark.parametrize(
-    ("args", "code", "says"),
-    [
-        (["lst"], 2, "did you mean `orch list`?"),
-        (["fork", "x"], 2, "not available yet"),
-        (["run"], 2, "Missing argument"),
-        (["run", "none.yaml"], 2, "there is no file"),
-        (["run", "one.yaml", "--detach"], 2, "not available yet"),
-        (["run", "one.yaml", "--max-usd", "1"], 2, "not available yet"),
-        (["run", "one.yaml", "--id", "no spaces"], 2, "is no run id"),
-        (["run", "one.yaml", "--stay", "60"], 2, "not a duration"),
-        (["run", "one.yaml", "-i", "times=0", "-i", "woh=x"], 2, "did you mean `who`?"),
-        (["run", "one.yaml", "--store", "oracle://x"], 2, "names no store"),
-        (["run", "broken.yaml"], 2, "did you mean `timeout`?"),
-        (["run", "one.yaml", "--model", "default"], 2, "expected name=value"),
-        (["list", "--color", "pink"], 2, "expected auto, always or never"),
-        (["list", "--nope"], 2, "No such option"),
-        (["-C", "nowhere", "list"], 2, "-C does not take"),
-        (["show", "@last"], 3, "there is no run"),
-        (["show", "../etc"], 2, "is no run id"),
-        (["schema", "--of", "x"], 2, "expected one of"),
-        (["graph", "broken.yaml"], 2, "did you mean `timeout`?"),
-        (["init", "--template", "x"], 2, "expected one of"),
-        (["resolve", "x", "y"], 2, "exactly one"),
-    ],
-)
-def test_mistakes_have_a_code_a_sentence_and_a_way_on(folder: Path, args: list[str], code: int, says: str) -> None:
-    done = orch(folder, *args)
-    assert done.returncode == code, done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_help_lists_what_is_performed(folder: Path) -> None:
     text = orch(folder, "--help").stdout
     for verb in ("run", "resume", "validate", "list", "show", "logs", "graph", "schema", "export", "verify", "cancel"):
