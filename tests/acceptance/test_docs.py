@@ -14,7 +14,7 @@ from orchestrator.cli.verbs import VERBS
 from orchestrator.spec import availability
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+PAGES = [*{*ROOT.glob("*.md")} - {ROOT / "report.md"}, *(ROOT / "docs").rglob("*.md")]
 WHOLE = [
     pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
     for page in sorted(PAGES)
