@@ -129,16 +129,36 @@ class Connection:
             raw.close()
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """One statement."""
+        """One statement that changes something."""
         try:
             return self.raw.execute(statement, values)
-        except (sqlite3.OperationalError, sqlite3.InternalError) as error:
-            raise self._meaning(error) from error
         except sqlite3.DatabaseError as error:
-            # Its subclasses tell of values; the class itself of the file.
-            if type(error) is sqlite3.DatabaseError:
-                raise self._meaning(error) from error
-            raise
+            raise self._told(error) from error
+
+    def all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query."""
+        try:
+            return self.raw.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._told(error) from error
+
+    def one(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        """The first row of a query, or None."""
+        found = self.all(statement, values)
+        return found[0] if found else None
+
+    def each(self, statement: str, values: Sequence[Any] = ()) -> Generator[Any]:
+        """The rows of a query, one by one."""
+        try:
+            yield from self.raw.execute(statement, values)
+        except sqlite3.DatabaseError as error:
+            raise self._told(error) from error
+
+    def _told(self, error: sqlite3.DatabaseError) -> Exception:
+        """What to raise: the error itself where it tells of values, its meaning where it tells of the store."""
+        if isinstance(error, (sqlite3.OperationalError, sqlite3.InternalError)) or type(error) is sqlite3.DatabaseError:
+            return self._meaning(error)
+        return error
 
     @contextmanager
     def transaction(self, *, points: bool = False) -> Generator[None]:

@@ -43,12 +43,12 @@ def version(db: Connection, sql: Statements) -> int:
     """The version of the tables; 0 where there are none."""
     if "schema_version" not in tables(db, sql):
         return 0
-    return max((number for number, _ in db.execute(sql.versions)), default=0)
+    return max((number for number, _ in db.all(sql.versions)), default=0)
 
 
 def tables(db: Connection, sql: Statements) -> set[str]:
     """Those of our tables that are there, without their prefix."""
-    found = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    found = {name for (name,) in db.all("SELECT name FROM sqlite_master WHERE type = 'table'")}
     return {name for name in TABLES if sql.prefix + name in found}
 
 
@@ -69,16 +69,16 @@ def problems(db: Connection, sql: Statements) -> list[str]:
     """What is wrong with the database, one sentence each."""
     out: list[str] = []
     checksums = {migration.version: migration.checksum for migration in all_migrations()}
-    for number, checksum in db.execute(sql.versions).fetchall():
+    for number, checksum in db.all(sql.versions):
         if checksums.get(number) != checksum:
             out.append(f"schema version {number} was made by other statements than this program's")
     for name, columns in expected_columns(sql).items():
-        found = {column for _, column, *_ in db.execute(f"PRAGMA table_info({name})")}
+        found = {column for _, column, *_ in db.all(f"PRAGMA table_info({name})")}
         out += [f"table {name} lacks the column {column}" for column in columns if column not in found]
-    for (line,) in db.execute("PRAGMA integrity_check(20)").fetchall():
+    for (line,) in db.all("PRAGMA integrity_check(20)"):
         if line != "ok":
             out.append(f"SQLite's integrity check: {line}")
-    if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+    if db.one("PRAGMA journal_mode")[0] != "wal":
         out.append("journal_mode is not WAL")
     return out
 

@@ -19,7 +19,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.-]*(?:\+[A-Za-z0-9]*)?):")
 _BACKENDS = {"postgresql": "PostgreSQL", "postgres": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
 _DRIVERS = {"PostgreSQL": ("", "asyncpg"), "MySQL": ("", "aiomysql"), "MariaDB": ("", "aiomysql")}
 _OPTIONS = ("mode", "timeout")
-_SECRET = re.compile(r"(//[^/@:]*):[^/]*@|([?&](?:password|passwd|pwd|token)=)[^&]*", re.IGNORECASE)
+_USER = re.compile(r"((?:[A-Za-z][A-Za-z0-9.+-]*:/+)?[^/:]*):.*@", re.DOTALL)
+_SECRET_OPTION = re.compile(r"([?&](?:password|passwd|pwd|token)=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +93,8 @@ def parse_url(text: str, *, base: Path | None = None) -> StoreUrl:
 
 
 def mask(text: str) -> str:
-    """``text`` without what may be a password."""
-    return _SECRET.sub(lambda found: f"{found[1] or ''}:***@" if found[1] is not None else f"{found[2]}***", text)
+    """``text`` without what may be a password: all between the user's colon and the last ``@``."""
+    return _SECRET_OPTION.sub(r"\1***", _USER.sub(r"\1:***@", text, count=1))
 
 
 def _looks_like_a_file(text: str) -> bool:
@@ -105,9 +106,7 @@ def _sqlite(rest: str, shown: str, base: Path | None) -> SqliteUrl:
     if place.startswith("//"):
         host, slash, place = place[2:].partition("/")
         if host:
-            raise BadStoreUrl(
-                shown, problem=f"{host!r} stands where a host would", hint=f"three slashes: sqlite:///{host}"
-            )
+            raise BadStoreUrl(shown, problem="it names a host", hint="a file takes three slashes: sqlite:///FILE")
         if not slash:
             raise BadStoreUrl(shown, problem="the file is missing", hint="a store without a file is memory:")
     place = unquote(place, errors="strict") if _decodes(place) else place
