@@ -97,7 +97,7 @@ JOBS: dict[str, Callable[[], dict[str, Any]]] = {
     "count": lambda: worker("engine", "count", 1000),
     "floor.parallel": lambda: worker("floor", "parallel", 1000),
     "parallel": lambda: worker("engine", "parallel", 1000),
-    "resume": lambda: resumed(50_000),
+    "resume": lambda: resumed(50_200),
     "python": lambda: process("-c", "pass"),
     "help": lambda: process("-m", "orchestrator", "--help"),
     "hello": lambda: process("-m", "orchestrator", "run", "pipeline.yaml"),

@@ -46,7 +46,8 @@ class Show:
         if record is not None:
             self._flush(event)
             self.watcher.listen(event)
-            self._write(event.run_id, record_object(record))
+            if self._events is not None:
+                self._write(event.run_id, record_object(record))
             return
         stream = self._streams.get(event.path)
         if stream is None:

@@ -14,6 +14,7 @@ import os
 import threading
 import traceback
 from contextvars import copy_context
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ async def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 def _arguments(function: Callable[..., Any], args: dict[str, Any], context: CallContext) -> dict[str, Any] | str:
     """The keyword arguments of the call, or what is wrong with them."""
     try:
-        signature = inspect.signature(function)
+        signature = _signature(function) if inspect.isfunction(function) else inspect.signature(function)
     except (TypeError, ValueError):
         return args  # a builtin that does not tell
     if "context" in signature.parameters and "context" not in args:
@@ -119,6 +120,12 @@ def _arguments(function: Callable[..., Any], args: dict[str, Any], context: Call
     except TypeError as error:
         return str(error)
     return args
+
+
+@lru_cache(256)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Of a function that may be called thousands of times in one run."""
+    return inspect.signature(function)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
