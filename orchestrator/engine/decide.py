@@ -82,7 +82,14 @@ class Decider:
             "started_at": rfc3339(state.started_at),
             "status": "running",
         }
-        scope = Scope(None, {"inputs": state.started["inputs"], "run": self.info, "secrets": SecretsView()})
+        scope = Scope(
+            None,
+            {
+                "inputs": state.started["inputs"],
+                "run": self.info,
+                "secrets": SecretsView(frozenset(state.started.get("secrets", ()))),
+            },
+        )
         self.scope = scope
         self.root = self._enter(graph.root, owner=None, path="", scope=scope, ready_at=state.started_at)
         if state.cancel is not None:

@@ -40,10 +40,10 @@ class RunDriver:
         self.state = state
         self.handle = handle
         handle.on_committed = self._committed
-        handle.on_fenced = self._fenced
+        handle.on_fenced = self.fence
         handle.on_error = self._lost_store
         self.decider = Decider(graph, state, RunInfo(self.run_id, str(host.services.files_folder)))
-        self.effects = Effects(self.decider, host.store, host.services, emit=self._emit_text)
+        self.effects = Effects(self.decider, host.store, host.services, emit=host.text_listener(handle.run_id))
         self.error: Exception | None = None
         self._launch: deque[tuple[int, Intent]] = deque()
         self._running: dict[str, anyio.CancelScope] = {}
@@ -51,6 +51,7 @@ class RunDriver:
         self._wake = anyio.Event()
         self._taken: set[str] = set()
         self._spent = (-1, -1)
+        self._lease_back = anyio.Event()
         self._stopping = False
 
     # The loop
@@ -91,8 +92,9 @@ class RunDriver:
         return None
 
     def poke(self) -> None:
-        """Have the loop look again."""
+        """Have the loop look again: the lease is renewed."""
         self._wake.set()
+        self._lease_back.set()
 
     def stop(self, *, now: bool) -> None:
         """Start nothing more; ``now``: end what runs, too."""
@@ -228,11 +230,13 @@ class RunDriver:
     def _never_began(self, intent: Intent) -> None:
         """Its scope was stopped between ``started`` and the start."""
         if not self._stopping:
-            self._pump([outcomes.cancelled(intent, in_doubt=False)])
+            self._pump([outcomes.cancelled(intent, began=False)])
 
-    def _fenced(self, fenced: Fenced) -> None:
-        self.error = fenced
+    def fence(self, fenced: Fenced) -> None:
+        """Another driver has the run."""
+        self.error = self.error or fenced
         self._wake.set()
+        self._lease_back.set()
 
     def _lost_store(self, error: Exception) -> None:
         self.error = self.error or error
@@ -244,11 +248,16 @@ class RunDriver:
         draft: Draft | None = None
         try:
             with scope:
-                draft = await self.effects.perform(intent, self.host.clock.now)
+                # Between the check at its `started` and here the process may have slept past its lease.
+                while not self.host.may_start() and self.error is None:
+                    self._lease_back = anyio.Event()
+                    await self._lease_back.wait()
+                if self.error is None:
+                    draft = await self.effects.perform(intent, self.host.clock.now)
         finally:
             self._running.pop(intent.path, None)
         if draft is None and not self._stopping and self.error is None:
-            draft = outcomes.cancelled(intent, in_doubt=intent.effect == "write")
+            draft = outcomes.cancelled(intent, began=True)
         if draft is None:
             self._wake.set()
         elif self.error is not None:
@@ -259,9 +268,6 @@ class RunDriver:
     def _cancel_running(self) -> None:
         for scope in self._running.values():
             scope.cancel()
-
-    def _emit_text(self, path: str, text: str) -> None:
-        self.host.tell_text(self.run_id, path, text)
 
     # Time
 

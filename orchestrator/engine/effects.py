@@ -14,7 +14,7 @@ from orchestrator.engine import outcomes
 from orchestrator.journal import points
 from orchestrator.jsonish import clean
 from orchestrator.providers.protocol import ModelContext, ModelError
-from orchestrator.tools.protocol import CallContext, Done, Failed, Lost
+from orchestrator.tools.protocol import CallContext, Done, Failed, Lost, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from orchestrator.journal.store import Store
     from orchestrator.providers.protocol import Provider
     from orchestrator.tools.protocol import Outcome, Performer
+
+
+STEP_OUTPUT = 16 * 1024 * 1024
+"""Bytes that the result of a step may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,9 @@ class Services:
 class Effects:
     """Performs the effects of one run."""
 
-    def __init__(self, decider: Decider, store: Store, services: Services, *, emit: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, decider: Decider, store: Store, services: Services, *, emit: Callable[[str, str], None] | None
+    ) -> None:
         self._decider = decider
         self._store = store
         self._services = services
@@ -105,6 +111,7 @@ class Effects:
         request["folder"] = str(folder)
         if "root" in request:
             request["root"] = str(folder / str(request["root"]))
+        emit = self._emit
         context = CallContext(
             run_id=self._decider.run.run_id,
             path=intent.path,
@@ -113,12 +120,13 @@ class Effects:
             effect=intent.effect,
             deadline=None if deadline == float("inf") else deadline,
             folder=folder,
-            max_output=config.tool.max_output,  # pyright: ignore[reportAttributeAccessIssue]
+            # A step's result is data for other steps; only what a model reads is cut to what it may cost.
+            max_output=config.tool.max_output if intent.act.role == "tool" else STEP_OUTPUT,  # pyright: ignore[reportAttributeAccessIssue]
             reveal=self._services.reveal,
             redact=self._services.redact,
             log=self._log,
             stored=lambda name: self._services.files_folder / name,
-            emit=lambda text: self._emit(intent.path, text),
+            emit=silent if emit is None else lambda text: emit(intent.path, text),
         )
         return await self._services.performer(kind)(request, context)
 
@@ -158,7 +166,8 @@ class Effects:
         services = self._services
         step = self._decider.state.steps[path]
         request = self._request(intent, talk)
-        context = ModelContext(reveal=services.reveal, emit=lambda text: self._emit(path, text))
+        emit = self._emit
+        context = ModelContext(reveal=services.reveal, emit=silent if emit is None else lambda text: emit(path, text))
         seconds = None if intent.timeout is None else intent.timeout / 1_000_000
         error = ModelError("timeout", f"no reply within {seconds} s")
         with anyio.move_on_after(seconds):
@@ -166,18 +175,16 @@ class Effects:
                 reply = await services.provider(str(talk.settings.get("provider"))).call(request, context)
                 usage = reply.usage
                 cost = None if usage is None else services.cost(talk.settings, usage)
-                return outcomes.replied(
-                    intent, _clean_reply(reply, services.redact), cost=cost, tokens=usage.total if usage else 0
-                )
+                return outcomes.replied(intent, _clean_reply(reply, services.redact), cost=cost)
             except ModelError as raised:
                 error = raised
             except Exception as raised:  # noqa: BLE001 - the attempt boundary: a provider's bug is this attempt's end
                 error = ModelError("invalid_reply", f"{type(raised).__name__}: {raised}")
-        billed = error.usage
+        used = error.usage
         # No usage is not no cost: only what says that nothing was billed is free, and what says nothing keeps its
         # reservation.
-        free = not error.sent or billed == Usage()
-        cost = 0 if free else None if billed is None else services.cost(talk.settings, billed)
+        free = not error.sent or used == Usage()
+        cost = 0 if free else None if used is None else services.cost(talk.settings, used)
         outcome = Failed(
             error.code,
             services.redact(error.message),
@@ -185,8 +192,8 @@ class Effects:
             detail=services.redact(error.detail) or None,
             retry_after=error.retry_after,
         )
-        tokens = billed.total if billed else 0
-        return outcomes.failed(intent, outcome, step=step, attempts=attempts, at=now(), cost=cost, tokens=tokens)
+        billed = outcomes.bill(used, cost)
+        return outcomes.failed(intent, outcome, step=step, attempts=attempts, at=now(), billed=billed)
 
     def _request(self, intent: Intent, talk: Talk) -> ModelRequest:
         act = intent.act.owner

@@ -10,7 +10,7 @@ from orchestrator.spec.types import check_value, shape_value
 from orchestrator.tools.protocol import Done, Failed, Lost
 
 if TYPE_CHECKING:
-    from orchestrator.agents.messages import Reply
+    from orchestrator.agents.messages import Reply, Usage
     from orchestrator.engine.activation import Intent
     from orchestrator.journal.state import StepState
     from orchestrator.tools.protocol import Outcome
@@ -52,9 +52,17 @@ def _done(intent: Intent, outcome: Done, *, step: StepState, attempts: int, at: 
     return Draft("done", intent.path, {"attempt": intent.attempt, "output": output, **kept})
 
 
-def replied(intent: Intent, reply: Reply, *, cost: int | None, tokens: int) -> Draft:
+def bill(usage: Usage | None, cost: int | None) -> dict[str, Any]:
+    """What a model call used. ``cost`` None: not known, and then all that was reserved is charged."""
+    counted = (
+        None if usage is None else {name: getattr(usage, name) for name in usage.__slots__ if getattr(usage, name)}
+    )
+    known = {} if not counted else {"usage": counted}
+    return {"cost": cost, "tokens": usage.total if usage else 0, **known}
+
+
+def replied(intent: Intent, reply: Reply, *, cost: int | None) -> Draft:
     """The record of a model's reply; its content exactly as it came."""
-    usage = reply.usage
     body: dict[str, Any] = {
         "attempt": intent.attempt,
         "reply": {
@@ -64,28 +72,31 @@ def replied(intent: Intent, reply: Reply, *, cost: int | None, tokens: int) -> D
             "request_id": reply.request_id,
             "raw_stop": reply.raw_stop,
         },
-        "cost": cost,
-        "tokens": tokens,
+        **bill(reply.usage, cost),
     }
-    if usage is not None:
-        body["usage"] = {name: getattr(usage, name) for name in usage.__slots__ if getattr(usage, name)}
     if reply.detail:
         body["reply"]["detail"] = reply.detail
     return Draft("done", intent.path, body)
 
 
 def failed(
-    intent: Intent, outcome: Failed, *, step: StepState, attempts: int, at: int, cost: int | None = 0, tokens: int = 0
+    intent: Intent,
+    outcome: Failed,
+    *,
+    step: StepState,
+    attempts: int,
+    at: int,
+    billed: dict[str, Any] | None = None,
 ) -> Draft:
-    """The record of a failed attempt: with the time of the next one, where ``retry`` grants it."""
+    """The record of a failed attempt: with the time of the next one, where ``retry`` grants it. ``billed``: the bill
+    of a model call."""
     body: dict[str, Any] = {"attempt": intent.attempt, "code": outcome.code, "message": outcome.message}
     for name in ("status", "detail"):
         if getattr(outcome, name) is not None:
             body[name] = getattr(outcome, name)
     if outcome.no_effect:
         body["no_effect"] = True
-    if cost != 0 or tokens:
-        body |= {"cost": cost, "tokens": tokens}
+    body |= billed or {}
     retry_at = _retry_at(intent, outcome, step=step, attempts=attempts, at=at)
     if retry_at is not None:
         body["retry_at"] = retry_at
@@ -96,10 +107,15 @@ def failed(
     return Draft("failed", intent.path, body)
 
 
-def cancelled(intent: Intent, *, in_doubt: bool) -> Draft:
-    """The record of an attempt that was stopped with its scope."""
+def cancelled(intent: Intent, *, began: bool) -> Draft:
+    """The record of an attempt that was stopped with its scope. Of one that ``began``, a write may have happened, and a
+    model call may be billed in full."""
     body: dict[str, Any] = {"attempt": intent.attempt}
-    return Draft("cancelled", intent.path, body | {"in_doubt": True} if in_doubt else body)
+    if began and intent.effect == "write":
+        body["in_doubt"] = True
+    if began and intent.kind == "model":
+        body |= bill(None, None)
+    return Draft("cancelled", intent.path, body)
 
 
 def _retry_at(intent: Intent, outcome: Failed, *, step: StepState, attempts: int, at: int) -> int | None:

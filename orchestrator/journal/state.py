@@ -23,17 +23,16 @@ class StepState:
     """What is recorded of one path.
 
     ``attempt`` counts the starts; ``logical`` those that an idempotency key tells apart; ``open``: an attempt is
-    started and not ended; ``lost``: whether the last attempt had its effect will never be known; ``ended_seq`` orders the ends.
-    ``reply`` is a model's, ``round`` counts how often a resume took the end back, ``failures`` the failed attempts
-    since;
-    ``expanded`` what was decided at run time, ``fired`` the timer that went off (at ``fired_seq``), ``resolved`` what a
-    person said.
+    started and not ended; ``lost``: whether the last attempt had its effect will never be known; ``ended_seq`` orders
+    the ends. ``reply`` is a model's, ``round`` counts how often a resume took the end back, ``failures`` the failed
+    attempts since; ``expanded`` what was decided at run time, ``fired`` the timer that went off (at ``fired_seq``),
+    ``resolved`` what a person said.
     """
 
     __slots__ = (
         "attempt", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures", "files", "fired",
-        "fired_seq", "handled", "key", "logical", "lost", "open", "output", "output_size", "overflow", "path", "ready_at",
-        "reply", "request", "reserve", "resolved", "retry_at", "round", "started_at", "status", "tokens",
+        "fired_seq", "handled", "key", "logical", "lost", "open", "output", "output_size", "overflow", "path",
+        "ready_at", "reply", "request", "reserve", "resolved", "retry_at", "round", "started_at", "status", "tokens",
         "tool", "waiting",
     )  # fmt: skip
 

@@ -150,6 +150,7 @@ def _args(decider: Decider, act: Act, config: CallConfig) -> dict[str, Any]:
     """The caller's arguments, checked against the tool's input, then overlaid by its fixed ones."""
     args: Any = {} if config.args is None else decider.render(act, config.args, "with")
     tool = config.tool
+    args = _with_defaults(args, tool)
     problems = check_value(tool.input, args) if tool.input is not None else []
     if problems:
         raise Wrong(
@@ -160,6 +161,11 @@ def _args(decider: Decider, act: Act, config: CallConfig) -> dict[str, Any]:
     if tool.fixed is not None:
         args = {**args, **decider.render(act, tool.fixed, "with", env={**act.scope.env, "args": args})}
     return args
+
+
+def _with_defaults(args: dict[str, Any], tool: ToolDef) -> dict[str, Any]:
+    properties: dict[str, Any] = {} if tool.input is None else tool.input.get("properties", {})
+    return {name: schema["default"] for name, schema in properties.items() if "default" in schema} | args
 
 
 def _with_nulls(args: dict[str, Any], tool: ToolDef) -> dict[str, Any]:

@@ -215,7 +215,7 @@ class Rough(World):
     def cut(self, path: str) -> None:
         intent = self.decider.in_flight[path]
         self.decider.cancels.remove(path)
-        self.say(outcomes.cancelled(intent, in_doubt=intent.effect == "write"))
+        self.say(outcomes.cancelled(intent, began=True))
 
     def fire(self, path: str) -> None:
         del self.decider.timers[path]

@@ -110,7 +110,9 @@ def test_what_is_in_doubt_waits_for_a_word_and_a_run_ends_all_the_same(seed):
                 world.crash()
         if world.end is not None:
             break
-        waiting = [path for path, step in world.state.steps.items() if step.waiting is not None and path in world.decider.acts]
+        waiting = [
+            path for path, step in world.state.steps.items() if step.waiting is not None and path in world.decider.acts
+        ]
         assert waiting
         world.resolve(world.rng.choice(waiting), world.rng.choice(words))
     whole(world)

@@ -129,7 +129,7 @@ class World:
         if isinstance(found, (Done, Failed, Lost)):
             draft = outcomes.ended(intent, found, step=step, attempts=attempts, at=self.clock, kept={})
         else:
-            draft = outcomes.replied(intent, found, cost=5, tokens=7)
+            draft = outcomes.replied(intent, found, cost=5)
         self.say(draft)
 
     def tick(self) -> bool:
@@ -138,7 +138,7 @@ class World:
             intent = self.decider.in_flight.get(path)
             if intent is not None:
                 self.decider.cancels.remove(path)
-                self.say(outcomes.cancelled(intent, in_doubt=False))
+                self.say(outcomes.cancelled(intent, began=False))
                 return True
         choices = [(self.start, intent) for intent in self.decider.permitted.values()]
         choices += [(self.end_of, intent) for intent in self.decider.in_flight.values()]
