@@ -357,6 +357,7 @@ async def test_a_load_from_the_middle_sees_the_row_before(path: Path) -> None:
         await store.commit([after(begun, ["started", "done"])])
         assert [record.seq for record in await store.load("r1", from_seq=3)] == [3]
         looked_at(path, "DELETE FROM journal WHERE seq = 2")
+        assert [record.seq for record in await store.load("r1", verify=False)] == [1, 3]
         with pytest.raises(Damaged):
             await store.load("r1", from_seq=3)
         with pytest.raises(Damaged):
@@ -467,17 +468,15 @@ class Breaking(sqlite3.Connection):
     fails: dict[str, tuple[int, str]] = {}  # noqa: RUF012 - the factory has no other way in
 
     def execute(self, sql: str, parameters: object = (), /) -> sqlite3.Cursor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        cursor = super().execute(sql, parameters) if sql != "COMMIT" else None  # pyright: ignore[reportArgumentType]
-        word = sql.split()[0]
-        if word in self.fails:
-            code, text = self.fails[word]
-            if word == "COMMIT" and text == "landed":
-                super().execute(sql)
-            del self.fails[word]
-            error = sqlite3.OperationalError(text)
-            error.sqlite_errorcode = code
-            raise error
-        return cursor if cursor is not None else super().execute(sql)
+        word = next((start for start in self.fails if sql.startswith(start)), None)
+        if word is None:
+            return super().execute(sql, parameters)  # pyright: ignore[reportArgumentType]
+        code, text = self.fails.pop(word)
+        if text == "landed":
+            super().execute(sql)
+        error = sqlite3.OperationalError(text)
+        error.sqlite_errorcode = code
+        raise error
 
 
 @pytest.fixture
@@ -558,7 +557,43 @@ async def test_a_failed_rollback_does_not_hide_its_cause(path: Path, breaking: d
         assert (await store.get_run("r1")).head == 2
 
 
-async def test_entering_wal_waits_for_others(path: Path, breaking: dict[str, tuple[int, str]]) -> None:
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_PROTOCOL])
+async def test_entering_wal_is_tried_again(path: Path, breaking: dict[str, tuple[int, str]], code: int) -> None:
+    breaking["PRAGMA journal_mode"] = (code, "busy")
+    async with opened(f"sqlite:{path}") as store:
+        assert await store.check() == []
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA journal_mode", "PRAGMA synchronous"])
+async def test_opening_that_fails_closes_what_it_opened(
+    path: Path, breaking: dict[str, tuple[int, str]], statement: str
+) -> None:
+    breaking[statement] = (sqlite3.SQLITE_IOERR, "broken")
+    with pytest.raises(StoreFailed, match="broken"):
+        async with opened(f"sqlite:{path}"):
+            pass
+    async with opened(f"sqlite:{path}"):
+        pass
+
+
+async def test_a_listing_that_fails(path: Path, breaking: dict[str, tuple[int, str]]) -> None:
+    async with opened(f"sqlite:{path}") as store:
+        await held(store, "r1")
+        breaking["SELECT r.run_id"] = (sqlite3.SQLITE_CORRUPT, "broken")
+        with pytest.raises(StoreDamaged):
+            await store.list_runs()
+        assert len(await store.list_runs()) == 1
+
+
+async def test_a_reading_that_fails_to_end(path: Path, breaking: dict[str, tuple[int, str]]) -> None:
+    async with opened(f"sqlite:{path}") as store:
+        await held(store, "r1")
+        breaking["ROLLBACK"] = (sqlite3.SQLITE_IOERR, "broken")
+        assert len(await store.load("r1")) == 1
+        assert len(await store.load("r1")) == 1
+
+
+async def test_entering_wal_waits_for_others(path: Path) -> None:
     async with opened(f"sqlite:{path}"):
         pass
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
