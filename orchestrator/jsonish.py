@@ -62,7 +62,7 @@ def clean(value: Any, *, depth: int = 64) -> Json:
     Raises TypeError for what is not JSON, ValueError for NaN, infinity, or nesting over ``depth``.
     """
     if value is None or value is True or value is False:
-        return cast("bool | None", value)
+        return value
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, int):
