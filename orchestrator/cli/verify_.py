@@ -61,7 +61,6 @@ def _file(path: Path) -> dict[str, Any]:
 async def _run(session: Session, reference: str) -> dict[str, Any]:
     from orchestrator.app.history import load_graph
     from orchestrator.app.runs import found_run
-    from orchestrator.app.services import files_folder
 
     async with found_run(reference, session.config()) as found:
         row = found.row
@@ -72,16 +71,14 @@ async def _run(session: Session, reference: str) -> dict[str, Any]:
             if error.exit is not Exit.MISMATCH:
                 raise
             return _result(row.run_id, found.store.name, 0, [error])
-        return _judge(row.run_id, found.store.name, graph, records, files_folder=str(files_folder(found.named)))
+        return _judge(row.run_id, found.store.name, graph, records)
 
 
-def _judge(
-    run_id: str, source: str, graph: Graph | None, records: list[Record], *, files_folder: str = ""
-) -> dict[str, Any]:
+def _judge(run_id: str, source: str, graph: Graph | None, records: list[Record]) -> dict[str, Any]:
     """A redacted export has no graph: its chain is all that can be looked at."""
     from orchestrator.engine.verify import verify as first_divergence
 
-    found = None if graph is None else first_divergence(graph, records, run_id=run_id, files_folder=files_folder)
+    found = None if graph is None else first_divergence(graph, records, run_id=run_id)
     problems = [] if found is None else [str(found)]
     return {
         "run": run_id,

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from functools import cached_property
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -43,17 +42,11 @@ VERSION = 1
 """Of the decider; a run records it at its start."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What is fixed for a run: its id, and where the stored copies of files stand."""
+    """What is fixed for a run and stands in no record of its own: its id."""
 
     run_id: str
-    files_folder: str
-
-    @cached_property
-    def stored(self) -> Callable[[dict[str, Any]], str]:
-        folder = self.files_folder
-        return lambda value: f"{folder}/{value['$file']}"
 
 
 class Decider:
@@ -75,6 +68,9 @@ class Decider:
         self._late: deque[Act] = deque()
         self._drafts: list[Draft] = []
         self._finishing: BlockAct | None = None
+        files = str(state.started.get("files", ""))
+        # The folder is the one recorded: what a text says of a file is the same wherever the run goes on.
+        self.stored: Callable[[dict[str, Any]], str] = lambda value: f"{files}/{value['$file']}"
         self.info: dict[str, Any] = {
             "id": run.run_id,
             "name": state.started.get("name") or graph.name,
@@ -248,7 +244,7 @@ class Decider:
             act.scope.env if env is None else env,
             now=act.ready_at,
             seed=self.seed(act.path, field),
-            stored=self.run.stored,
+            stored=self.stored,
         )
 
     def evaluate(self, act: Act, source: str, field: str, *, env: dict[str, Any] | None = None) -> Any:
@@ -611,7 +607,7 @@ class Decider:
                     block.scope.env,
                     now=self.state.at,
                     seed=self.seed("", f"outputs.{name}"),
-                    stored=self.run.stored,
+                    stored=self.stored,
                 )
             except EvalError as error:
                 return {

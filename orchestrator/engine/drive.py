@@ -42,7 +42,7 @@ class RunDriver:
         handle.on_committed = self._committed
         handle.on_fenced = self.fence
         handle.on_error = self._lost_store
-        self.decider = Decider(graph, state, RunInfo(self.run_id, str(host.services.files_folder)))
+        self.decider = Decider(graph, state, RunInfo(self.run_id))
         self.effects = Effects(self.decider, host.store, host.services, emit=host.text_listener(handle.run_id))
         self.error: Exception | None = None
         self._launch: deque[tuple[int, Intent]] = deque()
@@ -59,9 +59,9 @@ class RunDriver:
     async def run(self, first: Sequence[Draft] = (), *, create: NewRun | None = None) -> RunEnd:
         """Drive. ``first``: records that the state has already, and the journal has not. Raises Fenced or a StoreError
         where the run cannot be written any more; it is resumable then."""
-        self._pump(folded=first, create=create)
-        if create is None:
-            self.take(await self.host.store.pending(self.run_id))
+        # What was sent while nobody drove comes first: a cancelled run starts nothing more.
+        drafts, consumed = self._sorted([] if create else await self.host.store.pending(self.run_id))
+        self._pump(drafts, folded=first, create=create, consumed=consumed)
         while True:
             end = None
             try:
@@ -105,18 +105,12 @@ class RunDriver:
 
     def take(self, rows: Sequence[InboxRow]) -> None:
         """Take up what was sent to the run."""
-        if self.error is not None or self.state.finished is not None:
-            return
-        drafts: list[Draft] = []
-        consumed: list[str] = []
-        for row in rows:
-            # What is on its way into the journal is still in the inbox.
-            if row.request_id not in self._taken:
-                self._taken.add(row.request_id)
-                drafts.append(self._received(row))
-                consumed.append(row.request_id)
-        if drafts:
+        drafts, consumed = self._sorted(rows)
+        if drafts and self.error is None and self.state.finished is None:
             self._pump(drafts, consumed=consumed)
+
+    def _sorted(self, rows: Sequence[InboxRow]) -> tuple[list[Draft], list[str]]:
+        return [self._received(row) for row in rows], [row.request_id for row in rows]
 
     def _received(self, row: InboxRow) -> Draft:
         if row.kind == "cancel" and self.decider.cancellable:
@@ -143,6 +137,7 @@ class RunDriver:
         for draft in folded:
             seq += 1
             records.append(Record(seq, epoch, draft.kind, draft.path, draft.body, self.state.at))
+        pairs = list(zip(consumed, range(seq + 1, seq + 1 + len(drafts)), strict=False))
         for draft in drafts:
             self.decider.apply(draft, at=now)
             seq += 1
@@ -161,7 +156,6 @@ class RunDriver:
                 self._running[path].cancel()
         self.decider.cancels.clear()
         if records:
-            pairs = [(request, record.seq) for request, record in zip(consumed, records, strict=False)]
             finished = self.state.finished is not None
             self._unsafe.append((seq, drafts[0]) if drafts else (seq, Draft("received", "", {})))
             self.host.writer.append(

@@ -62,6 +62,7 @@ class Effects:
         self._services = services
         self._emit = emit
         self._folder = Path(decider.state.started["folder"])
+        self._files = Path(decider.state.started["files"])
         self._log = logging.getLogger("orchestrator.run")
 
     def reservation(self, intent: Intent) -> dict[str, Any] | None:
@@ -125,7 +126,7 @@ class Effects:
             reveal=self._services.reveal,
             redact=self._services.redact,
             log=self._log,
-            stored=lambda name: self._services.files_folder / name,
+            stored=lambda name: self._files / name,
             emit=silent if emit is None else lambda text: emit(intent.path, text),
         )
         return await self._services.performer(kind)(request, context)
@@ -157,7 +158,7 @@ class Effects:
                 for (name, found), digest in zip(outcome.files.items(), hashes, strict=True)
             }
             for found, digest in zip(outcome.files.values(), hashes, strict=True):
-                await anyio.to_thread.run_sync(keep_copy, self._services.files_folder, digest, found.body)
+                await anyio.to_thread.run_sync(keep_copy, self._files, digest, found.body)
         return outcome, kept
 
     async def _model(self, intent: Intent, now: Callable[[], int], attempts: int) -> Draft:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 
 from orchestrator.engine.decide import VERSION
 from orchestrator.engine.drive import RunDriver
+from orchestrator.engine.effects import keep_copy
 from orchestrator.engine.ends import RunEnd, end_of
 from orchestrator.engine.reopen import reopened
+from orchestrator.errors import OrchError
+from orchestrator.expr import secret_marker
 from orchestrator.graph.fingerprint import graph_hash
 from orchestrator.graph.nodes import graph_from_json, to_json
 from orchestrator.ids import new_owner, new_run_id
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 
     from orchestrator.clock import Clock
     from orchestrator.engine.effects import Services
-    from orchestrator.graph.nodes import Graph
+    from orchestrator.graph.nodes import Graph, SecretDef
     from orchestrator.journal.store import InboxRow, Store
 
 __all__ = ["Event", "Host", "RunEnd", "Settings"]
@@ -140,6 +144,8 @@ class Host:
             "name": graph.name,
             "inputs": inputs,
             "folder": folder,
+            "secrets": [secret.name for secret in graph.secrets if self._has(secret)],
+            "files": str(self.services.files_folder),
             "seed": digest(run_id.encode())[:16],
             "decider": VERSION,
         }
@@ -164,6 +170,7 @@ class Host:
         claimed = await self.store.claim(run_id, self.owner, force=force, explicit=True)
         state = fold(await self.store.load(run_id))
         graph = graph_from_json(loads(await self.store.get_blob(state.started["graph"])))
+        await self._restore_files(state)
         handle = self._handle(run_id, epoch=claimed.epoch, head=claimed.head, head_sum=claimed.head_sum)
         first: list[Draft] = []
         if state.finished is not None:
@@ -197,10 +204,12 @@ class Host:
             for record in records:
                 self._listen(Event(run_id=run_id, kind="record", path=record.path, record=record))
 
-    def tell_text(self, run_id: str, path: str, text: str) -> None:
-        """Show text as it streams."""
-        if self._listen is not None:
-            self._listen(Event(run_id=run_id, kind="text", path=path, text=text))
+    def text_listener(self, run_id: str) -> Callable[[str, str], None] | None:
+        """Who shows the text of a run as it streams; None where nobody does."""
+        listen = self._listen
+        if listen is None:
+            return None
+        return lambda path, text: listen(Event(run_id=run_id, kind="text", path=path, text=text))
 
     async def send_evidence(self, row: InboxRow) -> None:
         """A late result, for the inbox of a run that is not ours any more; best effort."""
@@ -211,6 +220,23 @@ class Host:
                 return
 
     # Inside
+
+    async def _restore_files(self, state: RunState) -> None:
+        """Copies of stored files, for a run that another machine began."""
+        folder = Path(state.started["files"])
+        for name in files_in([state.started["inputs"], *(step.files for step in state.steps.values() if step.files)]):
+            if not (folder / name).exists():
+                await anyio.to_thread.run_sync(keep_copy, folder, name, await self.store.get_blob(name))
+
+    def _has(self, secret: SecretDef) -> bool:
+        """Whether a secret has a value here; one that is not optional was asked for before."""
+        if not secret.optional:
+            return True
+        try:
+            self.services.reveal(secret_marker(secret.name))
+        except OrchError:
+            return False
+        return True
 
     def _handle(self, run_id: str, *, epoch: int, head: int = 0, head_sum: str = "") -> RunHandle:
         return RunHandle(
@@ -239,6 +265,7 @@ class Host:
             try:
                 sent = self.clock.boot()
                 await self.store.renew(self.owner, self.settings.lease)
+                await self._look_for_thieves()
                 self._renewed = sent
                 rows = await self.store.pending_for(self.owner) if self._drivers else []
             except UnknownDriver:
@@ -251,6 +278,26 @@ class Host:
             for driver in list(self._drivers.values()):
                 driver.take([row for row in rows if row.run_id == driver.run_id])
                 driver.poke()
+
+    async def _look_for_thieves(self) -> None:
+        """See which runs are still ours: where one is not, what runs for it here has to end, and nothing may start."""
+        for driver in list(self._drivers.values()):
+            if driver.handle.head:
+                row = await self.store.get_run(driver.run_id)
+                if row.epoch != driver.handle.epoch:
+                    driver.fence(Fenced(driver.run_id, epoch=driver.handle.epoch))
+
+
+def files_in(value: Any) -> set[str]:
+    """The hashes of the stored files among a value."""
+    if isinstance(value, dict):
+        found = cast("dict[str, Any]", value)
+        if isinstance(found.get("$file"), str):
+            return {found["$file"]}
+        return {name for item in found.values() for name in files_in(item)}
+    if isinstance(value, list):
+        return {name for item in cast("list[Any]", value) for name in files_in(item)}
+    return set()
 
 
 def _ignore(_what: int | Fenced | Exception) -> None:

@@ -74,12 +74,15 @@ class StepView:
 
 
 class SecretsView:
-    """``secrets``: references, never values."""
+    """``secrets``: references, never values; null for an optional one that was not set when the run started."""
 
-    __slots__ = ()
+    __slots__ = ("_names",)
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
 
     def get_field(self, name: str) -> Any:
-        return secret_marker(name)
+        return secret_marker(name) if name in self._names else None
 
 
 def status_of(step: StepState | None) -> str:

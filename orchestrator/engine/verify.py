@@ -37,11 +37,11 @@ class Divergence:
 _WORLD = frozenset({"received", "cancel_requested", "paused", "fired", "resolved"})
 
 
-def verify(graph: Graph, records: Sequence[Record], *, run_id: str, files_folder: str = "") -> Divergence | None:
+def verify(graph: Graph, records: Sequence[Record], *, run_id: str) -> Divergence | None:
     """The first divergence, or None. ``records`` are all of the run's, from the first."""
     if not records or records[0].kind != "run_started":
         return Divergence(1, "", "a journal begins with run_started")
-    return _Replay(graph, RunInfo(run_id, files_folder)).run(records)
+    return _Replay(graph, RunInfo(run_id)).run(records)
 
 
 class _Replay:

@@ -98,7 +98,7 @@ class Bench:
         async with self.host() as host:
             end = await host.start(self.graph, inputs={}, run_id="r", folder=str(self.folder))
             records = await host.store.load("r")
-        assert verify(self.graph, records, run_id="r", files_folder=str(self.folder / "files")) is None
+        assert verify(self.graph, records, run_id="r") is None
         return end, records
 
     @property
@@ -227,7 +227,7 @@ async def test_thinking_goes_back_byte_for_byte_also_after_a_resume(tmp_path: Pa
     assert last[1] == {"role": "assistant", "content": script[0]["content"]}
     assert last[3] == {"role": "assistant", "content": script[1]["content"]}
     assert sum("signature" in json.dumps(r.body) for r in done) == 2
-    assert verify(bench.graph, records, run_id="r", files_folder=str(tmp_path / "files")) is None
+    assert verify(bench.graph, records, run_id="r") is None
 
 
 async def test_a_paused_turn_is_sent_again_as_it_stands(tmp_path: Path) -> None:

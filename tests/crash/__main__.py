@@ -87,19 +87,17 @@ def play(lab: Lab, whole: Whole, scenario: tuple[Any, ...], report: Report, args
         case ("at", name, n):
             report.crashes[name] += lab.run(case, at=(name, n), fault=fault) < 0
         case ("random", _):
-            killed = lab.run(case, kill_after=rng.uniform(0.004, whole.seconds * 1.1), fault=fault) < 0
-            report.random += killed
-            report.crashes["random"] += killed
+            case = killed_at_random(lab, whole, rng, case, fault)
+            report.random += 1
+            report.crashes["random"] += 1
             kinds = {row.kind for row in rows_of(case)}
-            report.inside += killed and "run_started" in kinds and "run_finished" not in kinds
+            report.inside += "run_started" in kinds and "run_finished" not in kinds
         case ("again", name, n, _):
             report.crashes[name] += lab.run(case, at=(name, n), fault=fault) < 0
             point = rng.choice(POINTS), rng.randint(1, 12)
             report.crashes["recovery"] += lab.run(case, resume=bool(rows_of(case)), at=point, fault=fault) < 0
         case _:
             raise ValueError(scenario)
-    if fault == "ignore_the_fence":
-        take_over(lab, fault)
     lab.finish(case, fault=fault)
     found = broken(lab, case, outputs=whole.outputs)
     report.broken += [f"{scenario} {case.run_id}: {problem}" for problem in found]
@@ -111,8 +109,16 @@ def play(lab: Lab, whole: Whole, scenario: tuple[Any, ...], report: Report, args
     return case
 
 
-def take_over(lab: Lab, fault: str) -> None:
-    """Nothing: the faults of the fence are played by ``tests/crash/test_faults.py``, with two drivers."""
+def killed_at_random(lab: Lab, whole: Whole, rng: random.Random, case: Case, fault: str | None) -> Case:
+    """A run that was killed at an instant; one that was faster than the instant is thrown away, and the next one tried."""
+    longest = whole.seconds
+    while True:
+        start = time.perf_counter()
+        if lab.run(case, kill_after=rng.uniform(0.02, longest), fault=fault) < 0:
+            return case
+        longest = max(0.04, min(longest, time.perf_counter() - start) * 0.95)
+        shutil.rmtree(case.folder)
+        case = lab.case()
 
 
 def job(index: int, args: argparse.Namespace, folder: Path) -> Report:

@@ -144,5 +144,5 @@ def _money(records: list[Record], lines: list[dict[str, Any]]) -> list[str]:
 
 def _verified(case: Case, records: list[Record]) -> list[str]:
     """(i) ``verify`` passes."""
-    found = verify(case.graph, records, run_id=case.run_id, files_folder=str(case.folder / "files"))
+    found = verify(case.graph, records, run_id=case.run_id)
     return [] if found is None else [f"(i) {found}"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from orchestrator.engine import drive
 from orchestrator.engine.steps import call
 from orchestrator.journal.state import RunState

@@ -91,6 +91,7 @@ class Lab:
         self.ledger = Ledger(folder)
         self.graph = compiled(spec)
         self.count = 0
+        self.children: list[int] = []
 
     def case(self, *, url: str | None = None, graph: Graph | None = None) -> Case:
         self.count += 1
@@ -122,6 +123,7 @@ class Lab:
         sys.stderr.flush()
         pid = os.fork()
         if pid:
+            self.children.append(pid)
             return pid
         code = 70
         try:
@@ -146,23 +148,36 @@ class Lab:
             time.sleep(kill_after)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        code = self.wait(pid)
         if code < 0:
             case.snapshots.append(rows_of(case))
         return code
 
-    def finish(self, case: Case, **how: Any) -> int:
+    def wait(self, pid: int, *, seconds: float = 60.0) -> int:
+        """The exit code of a process of ours; one that does not end by itself in time is killed."""
+        deadline = time.monotonic() + seconds
+        while True:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self.children.remove(pid)
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.0005)
+
+    def finish(self, case: Case, *, old_driver_lives: bool = False, **how: Any) -> int:
         """Resume until the run has ended, answering what it asks; the last exit code."""
         for _ in range(12):
             code = self.run(case, resume=bool(rows_of(case)), **how)
             how.pop("at", None)
             if code != ENDS["paused"]:
                 return code
-            self.answer(case)
+            self.answer(case, old_driver_lives=old_driver_lives)
         return code
 
-    def answer(self, case: Case) -> None:
-        """Settle what is in doubt, as a person would who looks at the ledger."""
+    def answer(self, case: Case, *, old_driver_lives: bool) -> None:
+        """Settle what is in doubt, as a person would who looks at the ledger: what has ended there has happened. While
+        the old driver may still be at it, the effect counts as its."""
         happened = {line["path"] for line in self.ledger.lines(case.run_id) if line["phase"] == "end"}
 
         async def send() -> None:
@@ -172,7 +187,7 @@ class Lab:
                 records = await store.load(case.run_id)
                 for record in records:
                     if record.kind == "waiting":
-                        body = {"result": 14} if record.path in happened else {"retry": True}
+                        body = {"result": 14} if old_driver_lives or record.path in happened else {"retry": True}
                         request = f"resolve:{record.path}:{record.body['attempt']}"
                         row = InboxRow(
                             run_id=case.run_id, request_id=request, kind="resolve", path=record.path, body=body,
@@ -185,6 +200,11 @@ class Lab:
         anyio.run(send)
 
     def close(self) -> None:
+        """Leave nothing running, even where a test ended in the middle."""
+        for pid in self.children:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
         self.ledger.close()
 
 

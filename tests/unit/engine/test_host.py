@@ -83,12 +83,7 @@ async def test_many_runs_at_once_in_one_process(bench):
             tasks.start_soon(one, host, index)
     assert [end.outputs for end in ends] == [{"b": 2}] * 20
     for index in range(20):
-        assert (
-            verify(
-                chain, await records(bench, f"r{index}"), run_id=f"r{index}", files_folder=str(bench.folder / "files")
-            )
-            is None
-        )
+        assert verify(chain, await records(bench, f"r{index}"), run_id=f"r{index}") is None
 
 
 async def test_an_id_is_used_once(bench):
@@ -312,7 +307,7 @@ async def test_failed_runs_are_taken_up_again_where_they_failed(bench):
     keys = [r.body["key"] for r in found_records if r.kind == "started" and r.path == "b"]
     assert len(keys) == 2
     assert len(set(keys)) == 1  # nothing proves that the first one had no effect
-    assert verify(found, found_records, run_id="r", files_folder=str(bench.folder / "files")) is None
+    assert verify(found, found_records, run_id="r") is None
 
 
 async def test_files_and_long_results_are_kept(bench):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.activation import Intent
 
-RUN = RunInfo("run-1", "/files")
+RUN = RunInfo("run-1")
 SECOND = 1_000_000
 
 
@@ -67,7 +67,7 @@ class World:
         self.clock = SECOND
         self.records: list[Record] = []
         self.performed: list[tuple[str, int]] = []
-        body = {"name": "g", "inputs": inputs or {}, "folder": "/run", "seed": "s"}
+        body = {"name": "g", "inputs": inputs or {}, "folder": "/run", "seed": "s", "files": "/files"}
         self._record("run_started", "", body, epoch=1)
         self.epoch = 1
         self._build()
@@ -157,7 +157,7 @@ class World:
         return [r for r in self.records if r.path == path and r.kind in ("done", "failed", "skipped", "cancelled")]
 
     def verify(self) -> str | None:
-        found = verify(self.graph, self.records, run_id=RUN.run_id, files_folder=RUN.files_folder)
+        found = verify(self.graph, self.records, run_id=RUN.run_id)
         return None if found is None else str(found)
 
 
