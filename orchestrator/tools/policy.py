@@ -101,9 +101,14 @@ def read_result(text: str, *, offset: int = 0, limit: int | None = None, max_out
 
 
 def as_text(value: Any) -> str:
-    """A value where text is wanted: scalars as text, null as the empty text, lists and objects as JSON."""
+    """A value where text is wanted: scalars as text, null as the empty text, lists and objects as JSON.
+
+    A whole number has no fraction, as inside text.
+    """
     if value is None:
         return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
     return value if isinstance(value, str) else dumps(value)
 
 

@@ -108,6 +108,8 @@ def test_read_result_refuses_what_counts_backwards(offset: int, limit: int | Non
         (True, "true"),
         (3, "3"),
         (2.5, "2.5"),
+        (2.0, "2"),
+        (1e21, "1e+21"),
         ([1, "é"], '[1,"é"]'),
         ({"b": 1, "a": 2}, '{"a":2,"b":1}'),
     ],
