@@ -8,17 +8,19 @@ row that was dropped, doubled or swapped are seen.
 
 from __future__ import annotations
 
+import gc
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from json import JSONDecoder
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from orchestrator.journal.errors import Damaged
 from orchestrator.jsonish import canonical, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 Kind: TypeAlias = Literal[
     "run_started",
@@ -180,6 +182,7 @@ def decode(row: Row, load_blob: Callable[[str], bytes]) -> Record:
 
 
 _scan = JSONDecoder().decode
+_AT_ONCE = 256
 
 
 def decode_all(
@@ -193,27 +196,75 @@ def decode_all(
     """The records of rows that follow one another, the first one after a row with the sum ``prev``.
 
     ``verify`` checks the chain of sums and the count of seqs. Raises ``Damaged`` at the first row that is not right.
-    The rows are tuples with the columns of ``Row``: this loop takes 100,000 of them in well under a second, and has no
-    time for names.
+    The rows are tuples with the columns of ``Row``: 100,000 of them take well under a second.
     """
     out: list[Record] = []
-    seq = expected = cast("int", rows[0][1]) if rows else 0
-    try:
-        for _, seq, epoch, _, kind, path, body, blob, at, total in rows:
+    with _no_collection():
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
             if verify:
-                if seq != expected:
-                    raise Damaged(run_id, seq=expected, problem=f"the row is missing (seq {seq} comes next)")
-                prev = link(prev, run_id, seq, epoch, kind, path, body, blob, at)
-                if prev != total:
-                    raise Damaged(run_id, seq=seq, problem="its sum does not match")
-                expected += 1
-            if kind not in _KNOWN:
-                raise Damaged(run_id, seq=seq, problem=f"unknown kind {kind!r}")
-            data = body if blob is None else load_blob(blob)
-            out.append(Record(seq, epoch, kind, path, _scan(data.decode()), at))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise Damaged(run_id, seq=seq, problem="its body cannot be read") from error
+                prev = _verified(run_id, some, prev, expected=rows[0][1] + start)
+            out += _decoded(run_id, some, load_blob, trusted=verify)
     return out
+
+
+def _verified(run_id: str, rows: Sequence[tuple[Any, ...]], prev: str, *, expected: int) -> str:
+    """The sum of the last row, where each has the seq and the sum that it must have."""
+    for _, seq, epoch, _, kind, path, body, blob, at, total in rows:
+        if seq != expected:
+            raise Damaged(run_id, seq=expected, problem=f"the row is missing (seq {seq} comes next)")
+        prev = link(prev, run_id, seq, epoch, kind, path, body, blob, at)
+        if prev != total:
+            raise Damaged(run_id, seq=seq, problem="its sum does not match")
+        expected += 1
+    return prev
+
+
+def _decoded(
+    run_id: str, rows: Sequence[tuple[Any, ...]], load_blob: Callable[[str], bytes], *, trusted: bool
+) -> list[Record]:
+    """The records of rows. Bodies whose sums were checked are read as one text, which takes a third of the time."""
+    texts = [_text(run_id, row, load_blob) for row in rows]
+    try:
+        bodies = _scan(f"[{','.join(texts)}]") if trusted else []
+    except (ValueError, RecursionError):
+        bodies = []
+    if len(bodies) != len(rows):
+        bodies = [_body(run_id, row[1], text) for row, text in zip(rows, texts, strict=True)]
+    return [
+        Record(seq, epoch, kind, path, body, at)
+        for (_, seq, epoch, _, kind, path, _, _, at, _), body in zip(rows, bodies, strict=True)
+    ]
+
+
+def _text(run_id: str, row: tuple[Any, ...], load_blob: Callable[[str], bytes]) -> str:
+    """The text of a row's body, of a known kind."""
+    if row[4] not in _KNOWN:
+        raise Damaged(run_id, seq=row[1], problem=f"unknown kind {row[4]!r}")
+    data = row[6] if row[7] is None else load_blob(row[7])
+    try:
+        return data.decode()
+    except (AttributeError, UnicodeDecodeError) as error:
+        raise Damaged(run_id, seq=row[1], problem="its body cannot be read") from error
+
+
+def _body(run_id: str, seq: int, text: str) -> dict[str, Any]:
+    try:
+        return _scan(text)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(run_id, seq=seq, problem="its body cannot be read") from error
+
+
+@contextmanager
+def _no_collection() -> Generator[None]:
+    """While a great many values are made that all stay, looking for garbage among them doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def pack_blob(content: bytes) -> Iterator[BlobPart]:

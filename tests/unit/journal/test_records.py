@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 from dataclasses import replace
 from typing import Any
@@ -132,6 +133,36 @@ def test_a_flipped_byte_is_seen(data: st.DataObject) -> None:
 def test_a_body_that_cannot_be_read(body: bytes | None) -> None:
     with pytest.raises(Damaged, match="cannot be read"):
         decode(rows(1)[0]._replace(body=body), no_blob)
+
+
+@pytest.mark.parametrize("body", [b"{", b"{},{}", b"\xff", b""])
+def test_a_body_that_was_never_json_under_a_right_sum(body: bytes) -> None:
+    some = rows(3)
+    some[1] = some[1]._replace(body=body)
+    some[1] = some[1]._replace(sum=chain(some[0].sum, some[1]))
+    with pytest.raises(Damaged, match="cannot be read") as caught:
+        decode_all("r", some[:2], no_blob)
+    assert caught.value.seq == 2
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_left_as_it_was(enabled: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        decode_all("r", rows(2), no_blob)
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_thousands_of_rows() -> None:
+    some = rows(2500)
+    assert [made.seq for made in decode_all("r", some, no_blob)] == list(range(1, 2501))
+    del some[1999]
+    with pytest.raises(Damaged) as caught:
+        decode_all("r", some, no_blob)
+    assert caught.value.seq == 2000
 
 
 def test_a_kind_of_a_later_version() -> None:
