@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.graph.nodes import SecretDef
 
 _LARGEST = 64 * 1024
+_taken_up: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,13 @@ class SecretsMissing(OrchError):
 
 def secret_value(name: str, environ: Mapping[str, str] | None = None) -> str | Missing:
     """The value of a secret without its last newline; an empty variable counts as not set."""
-    env = os.environ if environ is None else environ
+    found = _read(name, os.environ if environ is None else environ)
+    if environ is None and isinstance(found, str):
+        _taken_up[name] = found
+    return found
+
+
+def _read(name: str, env: Mapping[str, str]) -> str | Missing:
     if env.get(name):
         return env[name]
     path = env.get(f"{name}_FILE")
@@ -63,6 +70,13 @@ def secret_value(name: str, environ: Mapping[str, str] | None = None) -> str | M
     except UnicodeDecodeError:
         return Missing(name, f"{name}_FILE is not UTF-8 text")
     return text.rstrip("\r\n") or Missing(name, f"{name}_FILE is empty")
+
+
+def without_secrets(text: str) -> str:
+    """``text`` without the values that this process has taken up, for what is written when nobody holds them."""
+    from orchestrator.tools.redact import Redactor
+
+    return Redactor(_taken_up).text(text)
 
 
 def resolve_secrets(declared: Iterable[SecretDef], environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -98,7 +98,9 @@ def _reader_gone() -> int:
 def _bug(screen: Screen, error: BaseException) -> int:
     import traceback
 
-    text = "".join(traceback.format_exception(error))
+    from orchestrator.app.secrets import without_secrets
+
+    text = without_secrets("".join(traceback.format_exception(error)))
     where = _write_report(text)
     screen.problem(
         "error",

@@ -35,7 +35,7 @@ class Show:
 
     def __init__(self, session: Session, *, name: str, redactor: Redactor, events: TextIO | None) -> None:
         self.watcher: Watcher = watcher(session.screen, name)
-        self._redactor = redactor
+        self.redactor = redactor
         self._events = events
         self._streams: dict[str, RedactedStream] = {}
         self._begun = False
@@ -51,7 +51,7 @@ class Show:
             return
         stream = self._streams.get(event.path)
         if stream is None:
-            stream = self._streams[event.path] = self._redactor.stream()
+            stream = self._streams[event.path] = self.redactor.stream()
         self._text(event, stream.feed(event.text))
 
     async def catch_up(self, store: Store, row: RunRow) -> None:
@@ -69,7 +69,7 @@ class Show:
 
     def said(self, text: str) -> None:
         """A line that a step printed."""
-        self.watcher.said(plain(self._redactor.text(text)))
+        self.watcher.said(plain(self.redactor.text(text)))
 
     def end(self, end: RunEnd) -> None:
         """The last line of the events."""
@@ -131,6 +131,24 @@ class _Printed:
             self._held = ""
 
 
+class _SecretFree:
+    """Standard error while steps run: what they print or log there loses its secrets, too."""
+
+    def __init__(self, stream: TextIO, redactor: Redactor) -> None:
+        self._stream = stream
+        self._redacted = redactor.stream()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._redacted.feed(text))
+        return len(text)
+
+    def close(self) -> None:
+        self._stream.write(self._redacted.close())
+
+
 async def drive(
     act: Callable[[Host], Awaitable[RunEnd]], *, store: Store, services: Services, config: Config, show: Show
 ) -> tuple[RunEnd, int | None]:
@@ -182,12 +200,15 @@ async def _signals(host: Host, caught: list[int]) -> None:
 def _printing_to(show: Show) -> Generator[None]:
     from contextlib import redirect_stdout
 
-    printed = _Printed(show.said)
+    printed, kept = _Printed(show.said), sys.stderr
+    sys.stderr = secret_free = _SecretFree(kept, show.redactor)  # pyright: ignore[reportAttributeAccessIssue]  it stands in for one
     with redirect_stdout(printed):  # pyright: ignore[reportArgumentType]  what print() needs of a file, and no more
         try:
             yield
         finally:
             printed.close()
+            secret_free.close()
+            sys.stderr = kept
 
 
 def finish(session: Session, end: RunEnd, stopped_by: int | None, *, streamed: bool = False) -> int:

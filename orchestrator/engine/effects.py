@@ -222,7 +222,8 @@ def _clean_reply(reply: Any, redact: Callable[[Any], Any]) -> Any:
     """The blocks as they came, but for text that no store can hold, and for secrets."""
     from dataclasses import replace
 
-    return replace(reply, content=redact(clean(reply.content)))
+    said = {name: redact(getattr(reply, name)) for name in ("detail", "model", "raw_stop", "request_id")}
+    return replace(reply, content=redact(clean(reply.content)), **said)
 
 
 def _redacted(outcome: Failed | Lost, redact: Callable[[Any], Any]) -> Failed | Lost:
