@@ -92,9 +92,10 @@ class RunDriver:
         return None
 
     def poke(self) -> None:
-        """Have the loop look again: the lease is renewed."""
+        """Have the loop, and what waits for the lease, look again."""
         self._wake.set()
-        self._lease_back.set()
+        waited, self._lease_back = self._lease_back, anyio.Event()
+        waited.set()
 
     def stop(self, *, now: bool) -> None:
         """Start nothing more; ``now``: end what runs, too."""
@@ -229,12 +230,11 @@ class RunDriver:
     def fence(self, fenced: Fenced) -> None:
         """Another driver has the run."""
         self.error = self.error or fenced
-        self._wake.set()
-        self._lease_back.set()
+        self.poke()
 
     def _lost_store(self, error: Exception) -> None:
         self.error = self.error or error
-        self._wake.set()
+        self.poke()
 
     # Effects
 
@@ -244,7 +244,6 @@ class RunDriver:
             with scope:
                 # Between the check at its `started` and here the process may have slept past its lease.
                 while not self.host.may_start() and self.error is None:
-                    self._lease_back = anyio.Event()
                     await self._lease_back.wait()
                 if self.error is None:
                     draft = await self.effects.perform(intent, self.host.clock.now)
