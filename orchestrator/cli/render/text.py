@@ -41,7 +41,10 @@ def one_line(text: str, width: int = 0) -> str:
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """JSON that reads back the same, with every character that could steer a terminal escaped."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=None if indent else (",", ":"))
+    # In the order that the journal keeps, so that a run and its resume print the same.
+    text = json.dumps(
+        value, ensure_ascii=False, sort_keys=True, indent=indent, separators=None if indent else (",", ":")
+    )
     return _ESCAPE_IN_JSON.sub(_unicode_escape, text)
 
 
