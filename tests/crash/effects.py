@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 from orchestrator import ToolContext, ToolError
+from orchestrator.journal import points
 from tests.crash.ledger import tell
 
 
@@ -41,3 +44,24 @@ def flaky(context: ToolContext) -> str:
 def fails(context: ToolContext) -> str:
     _effect(context, "fails")
     raise ToolError("this never works", code="broken")
+
+
+def probe(n: int, before: int, context: ToolContext) -> int:
+    """An effect that stays under way while the run's folder has a pipe ``hold{n}`` that nobody has opened."""
+    tell("begin", path=context.path, key=context.idempotency_key, attempt=context.attempt, effect="probe")
+    hold = context.folder / f"hold{n}"
+    if hold.exists():
+        hold.read_bytes()
+    tell("end", path=context.path, key=context.idempotency_key, attempt=context.attempt, effect="probe")
+    return (before * 31 + n * n) % 1_000_003
+
+
+ONE_AT_A_TIME = threading.Lock()
+
+
+def item(n: int, context: ToolContext) -> str:
+    """An item of a map. The point ``item`` is passed once for each that is in the ledger."""
+    _effect(context, "item")
+    with ONE_AT_A_TIME:
+        points.at("item")
+    return f"{n}:{n * n}"
