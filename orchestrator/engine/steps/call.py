@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.engine.activation import Intent, Phase
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from orchestrator.journal.state import StepState
 
 
-class Effects(Base):
+class Effects(Base, ABC):
     """What all kinds with an effect share: attempts, and what to do where one is in doubt."""
 
+    @abstractmethod
     def intent(self, decider: Decider, act: Act) -> Intent:
         """The effect, evaluated. May raise Skip, Wrong or EvalError."""
-        raise NotImplementedError
 
     def decide(self, decider: Decider, act: Act, step: StepState | None) -> None:
         if step is None or step.status == "new":
@@ -178,9 +179,7 @@ def _with_nulls(args: dict[str, Any], tool: ToolDef) -> dict[str, Any]:
 
 def _reconcile(decider: Decider, act: Act, tool: ToolDef) -> Act | None:
     """Ask the tool that can tell; it sees the arguments of the call in doubt."""
-    teller = tool.on_doubt.tool
-    if teller is None:
-        raise AssertionError("reconcile without a tool is refused by the compiler")
+    teller = cast("ToolDef", tool.on_doubt.tool)
     config = cast("CallConfig", act.node.config)
     node = Node(
         name="",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from orchestrator.agents.conversation import as_text
+from orchestrator.engine.activation import Phase
 from orchestrator.engine.steps.common import Base, Skip, Wrong
 from orchestrator.expr import ABSENT
 
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
     from orchestrator.engine.decide import Decider
-    from orchestrator.graph.nodes import SwitchConfig
+    from orchestrator.graph.nodes import Node, SwitchConfig
     from orchestrator.journal.state import StepState
 
 
@@ -30,13 +31,12 @@ class Switch(Base):
             config = cast("SwitchConfig", act.node.config)
             case = step.expanded["case"]
             node = config.otherwise if case is None else config.cases[case]
-            if node is None:
-                raise AssertionError("a recorded case that the graph does not have")
-            act.data = decider.child(act, node, f"{act.path}/@case", role="case", ready_at=act.ready_at)
+            act.data = decider.child(act, cast("Node", node), f"{act.path}/@case", role="case", ready_at=act.ready_at)
 
     def decide(self, decider: Decider, act: Act, step: StepState | None) -> None:
         if step is not None and step.expanded is not None:
-            _finish(decider, act)
+            if not self.busy(act):
+                _finish(decider, act)
             return
         config = cast("SwitchConfig", act.node.config)
         found = decider.evaluate(act, config.on, "switch")
@@ -57,8 +57,6 @@ class Switch(Base):
             decider.stop(act.data, {})
 
     def busy(self, act: Act) -> bool:
-        from orchestrator.engine.activation import Phase
-
         return act.data is not None and act.data.phase is not Phase.ENDED
 
 

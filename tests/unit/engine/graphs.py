@@ -233,6 +233,15 @@ class Rough(World):
         drafts = decider.decide()
         return {(i.path, i.attempt, i.hash, i.key, i.not_before) for i in decider.permitted.values()}, drafts
 
+    def nudge(self) -> None:
+        """Have all that is under way looked at again: that decides nothing."""
+        before = self.permits()
+        for act in list(self.decider.acts.values()):
+            self.decider.look_again(act)
+            self.decider.look_later(act)
+        assert self.decider.decide() == []
+        assert self.permits() == before
+
     def resolve(self, path: str, said: dict[str, Any]) -> None:
         """A person says what became of a step in doubt."""
         self.say(Draft("resolved", path, said))

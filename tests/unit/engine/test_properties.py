@@ -30,9 +30,12 @@ def whole(world: Rough) -> None:
 
 
 def same(world: Rough) -> None:
-    """A decider built from the records stands where the living one stands, once what was stopped has ended."""
+    """A decider built from the records stands where the living one stands, once what was stopped has ended; and to look
+    again decides nothing."""
     if not world.decider.cancels:
         assert world.twin() == (world.permits(), [])
+    if world.rng.randrange(3) == 0:
+        world.nudge()
 
 
 def end(world: Rough) -> tuple[object, object]:
