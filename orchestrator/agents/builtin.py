@@ -28,7 +28,7 @@ FILE_OPERATIONS: dict[str, BuiltIn] = {
         "Read a text file. offset is the first line (from 1), limit the number of lines.",
         _object({"path": "string"}, _RANGE),
     ),
-    "list": BuiltIn("List a folder.", _object({"path": "string"})),
+    "list": BuiltIn("List a folder, by default the root.", _object({}, {"path": "string"})),
     "glob": BuiltIn(
         "Find files whose path matches a pattern; ** stands for any folders.", _object({"pattern": "string"})
     ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.agents.builtin import FILE_OPERATIONS, READ_RESULT
 from orchestrator.agents.messages import ToolSpec
-from orchestrator.jsonish import canonical, digest, loads
+from orchestrator.jsonish import canonical, clean, digest, loads
 from orchestrator.spec.types import check_value
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def _call(conversation: Conversation, turns: int, repair: str | None = None) -> 
 def _structured(conversation: Conversation, output: Schema, turns: int) -> Action:
     """The last text as JSON of the agent's output type, or a bounded repair."""
     try:
-        value = loads(_unfenced(conversation.last))
+        # Escapes in the text make characters that were not in it: one that stands for a secret must not come up here.
+        value = clean(loads(_unfenced(conversation.last)))
         problems = check_value(output, value)
     except ValueError as error:
         value, problems = None, [f"it is not JSON: {error}"]

@@ -99,17 +99,19 @@ def check(
     *,
     known: frozenset[Path] = NOTHING,
     expected: Type | None = None,
+    text: bool = False,
 ) -> Checked:
     """The type of ``expr`` where the names of ``scope`` are seen.
 
     ``known`` are paths that are not null here (``known_when`` of a condition around it). With ``expected``, a value
-    that cannot stand for that type is a problem (E205, or E206 where it may be null).
+    that cannot stand for that type is a problem (E205, or E206 where it may be null). With ``text`` the value becomes
+    text: a list or an object that holds a secret is a problem then (E211).
     """
     checker = Checker(scope, known)
     type_ = checker.type(expr)
     if expected is not None:
         expect(checker, expr, type_, expected)
-    for secret in misused_secrets(expr):
+    for secret in misused_secrets(expr, text=text):
         checker.problem("E211", "a secret can only be joined to text", secret, "its value is not known to expressions")
     problems = sorted(set(checker.problems), key=lambda problem: (problem.offset, problem.end, problem.code))
     return Checked(leaving(type_), tuple(problems))

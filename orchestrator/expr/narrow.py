@@ -46,8 +46,11 @@ def _prefixes(expr: Expr) -> frozenset[Path]:
     return frozenset(path[: length + 1] for length in range(len(path)))
 
 
-def misused_secrets(expr: Expr) -> Iterator[Expr]:
-    """The references to secrets that stand where their value would be looked at: it can only be joined to text."""
+def misused_secrets(expr: Expr, *, text: bool = False) -> Iterator[Expr]:
+    """The references to secrets that stand where their value would be looked at: it can only be joined to text.
+
+    With ``text`` the whole becomes text. A list or an object does so as JSON, in which no reference is found again.
+    """
     path = path_of(expr)
     if path is not None:
         return
@@ -62,9 +65,9 @@ def misused_secrets(expr: Expr) -> Iterator[Expr]:
             parts = [expr.condition, expr.then, expr.otherwise]
         case Call(name="default" | "has", args=args):
             parts = list(args)
-        case ListLiteral(items=items):
+        case ListLiteral(items=items) if not text:
             parts = list(items)
-        case MapLiteral(entries=entries):
+        case MapLiteral(entries=entries) if not text:
             parts = [value for _, value in entries]
             for key, _ in entries:
                 yield from _secrets(key)
@@ -72,7 +75,7 @@ def misused_secrets(expr: Expr) -> Iterator[Expr]:
             yield from _secrets(expr)
             return
     for part in parts:
-        yield from misused_secrets(part)
+        yield from misused_secrets(part, text=text)
 
 
 def _secrets(expr: Expr) -> Iterator[Expr]:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, assert_never, cast
 from urllib.parse import quote
 
 from orchestrator.errors import OrchError
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 Encoding: TypeAlias = Literal["", "url"]
 Path: TypeAlias = "tuple[str | int, ...]"
+
+DOTS: Final = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
+"""The segments of a URL's path that stand for a folder or the one above it."""
+
+_QUERY: Final = re.compile("[?#]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class Text:
     """Text with expressions in it, which become text: ``["t", encode, [part, ...]]``.
 
     With ``encode="url"`` what is inserted is percent-encoded, ``/`` too, but not an expression that the text begins
-    with.
+    with; and a segment of the path that it would make ``.`` or ``..``, which stand for other folders, is an EvalError.
     """
 
     parts: tuple[str | Expression, ...]
@@ -349,6 +355,7 @@ class _Renderer:
 
     def text(self, value: Text, seed: str) -> str | Absent:
         pieces: list[str] = []
+        encoded: set[int] = set()
         for index, part in enumerate(value.parts):
             if isinstance(part, str):
                 pieces.append(part)
@@ -357,7 +364,15 @@ class _Renderer:
             if found is ABSENT:
                 return ABSENT
             piece = self.plain(found, part.source)
-            pieces.append(_quoted(piece) if value.encode == "url" and index > 0 else piece)
+            if value.encode == "url" and index > 0:
+                encoded.add(index)
+                piece = _quoted(piece)
+            pieces.append(piece)
+        if encoded and (climbing := _climbing(pieces, encoded)) is not None:
+            raise EvalError(
+                f"the path of the URL would have '{climbing}' for a segment, which leads to another folder",
+                hint="refuse such a value before: with `pattern`, or in `if`",
+            )
         return "".join(pieces)
 
     def plain(self, value: Any, source: str) -> str:
@@ -433,3 +448,20 @@ def _quoted(text: str) -> str:
     """Percent-encoded, but for references to secrets, which are replaced at the last moment."""
     pieces = text.split("\0")
     return "\0".join(piece if index % 2 else quote(piece, safe="") for index, piece in enumerate(pieces))
+
+
+def _climbing(pieces: list[str], encoded: set[int]) -> str | None:
+    """The first segment of a URL's path that is ``.`` or ``..`` with a part in it that was inserted; None for none."""
+    segment, inserted = "", False
+    for index, piece in enumerate(pieces):
+        path = _QUERY.split(piece, maxsplit=1)[0]
+        for number, text in enumerate(path.split("/")):
+            if number == 0:
+                segment, inserted = segment + text, inserted or index in encoded
+                continue
+            if inserted and DOTS.fullmatch(segment):
+                return segment
+            segment, inserted = text, index in encoded
+        if len(path) < len(piece):
+            break
+    return segment if inserted and DOTS.fullmatch(segment) else None

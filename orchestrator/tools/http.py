@@ -8,7 +8,7 @@ Request, all keys but ``url`` optional::
      "follow": true, false or how many redirects (10 for GET and HEAD, else none)
      "output_json": true, where the output is the body as JSON    "timeout": seconds}
 
-Markers of secrets in ``url`` are percent-encoded as they are revealed, unless the URL begins with one. The output is
+Secrets in ``url`` are percent-encoded as they are revealed, unless the URL begins with one. The output is
 ``{"status", "headers", "body"}``: names of headers in lower case, the body as JSON where its type says so, else as
 text.
 
@@ -29,6 +29,7 @@ from urllib.parse import quote, urlencode
 
 import anyio
 
+from orchestrator.expr.values import DOTS
 from orchestrator.jsonish import dumps
 from orchestrator.tools import wire
 from orchestrator.tools.addresses import Allowed, Refused, Resolve, system_resolve
@@ -46,7 +47,6 @@ UNBOUNDED = 300.0
 """Seconds after which a call ends that has no timeout of its own: a server may accept and hang."""
 
 _MARKER = re.compile("\0secret:[^\0]*\0")
-_ENCODED_MARKER = re.compile("%00secret(?:%3A|:)([^%\0]*)%00", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
 _PERSONAL = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -122,13 +122,15 @@ def prepare(request: dict[str, Any], context: CallContext) -> Message:
 
 
 def _reveal_url(url: str, context: CallContext) -> str:
-    url = _ENCODED_MARKER.sub("\0secret:\\1\0", url)
-
     def value(match: re.Match[str]) -> str:
-        text = str(context.reveal(match[0]))
-        return text if match.start() == 0 else quote(text, safe="")
+        return quote(str(context.reveal(match[0])), safe="")
 
-    return _MARKER.sub(value, url)
+    begin = _MARKER.match(url)
+    rest = url if begin is None else url[begin.end() :]
+    for segment in re.split("[?#]", rest, maxsplit=1)[0].split("/"):
+        if "\0" in segment and DOTS.fullmatch(_MARKER.sub(value, segment)):
+            raise ValueError("the path of the URL would have '.' or '..' for a segment, by the value of a secret")
+    return ("" if begin is None else str(context.reveal(begin[0]))) + _MARKER.sub(value, rest)
 
 
 def _query(query: dict[str, Any], context: CallContext) -> str:

@@ -220,7 +220,8 @@ class _Typing:
         for part in leaf.parts:
             if isinstance(part, str):
                 continue
-            checked = check_expression(part, names, known=self.known, expected=None if leaf.text else want)
+            expected = None if leaf.text else want
+            checked = check_expression(part, names, known=self.known, expected=expected, text=leaf.text)
             found = checked.type
             for problem in checked.problems:
                 span = (problem.offset, problem.end)

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.expr.check import Namespace, check, known_when
 from orchestrator.expr.kinds import kinds_of
 from orchestrator.expr.parse import parse
+from orchestrator.expr.signatures import FUNCTIONS
 from orchestrator.spec.types import ANY, INTEGER, STRING, Type, nullable, parse_type
 
 
@@ -391,3 +392,54 @@ def test_what_is_known_of_a_name_outside_is_not_known_of_a_macros_name() -> None
     scope = {"x": nullable(INTEGER), "ns": typed(["integer?"]), "y": ANY}
     problems = check(parse("x != null && ns.exists(x, x + 1 > 0)"), scope).problems
     assert {problem.code for problem in problems} == {"E206", "E210"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(f"{name}(secrets.KEY)" for name in FUNCTIONS if name not in ("default", "has")),
+        *(f"{name}('x' + secrets.KEY)" for name in ("json", "base64", "upper", "hash", "size", "url_encode")),
+        *(f"secrets.KEY {operator} 'a'" for operator in ("==", "!=", "<", "<=", ">", ">=", "in")),
+        "inputs.s == 'x' + secrets.KEY",
+        "secrets.KEY in inputs.xs",
+        "inputs.s in [secrets.KEY]",
+        "[secrets.KEY][0]",
+        "{'k': secrets.KEY}.k",
+        "{'k': secrets.KEY}['k']",
+        "[secrets.KEY].map(x, x)",
+        "['a'].map(x, secrets.KEY + x)",
+        "[secrets.KEY].exists(x, x == 'a')",
+        "upper(default(secrets.OPT, 'x'))",
+        "(has(secrets.OPT) ? secrets.OPT : 'x').upper()",
+        "secrets.OPT == default(null, secrets.KEY)",
+        "!secrets.KEY",
+    ],
+)
+def test_a_secret_is_never_looked_at(source: str) -> None:
+    assert "E211" in [problem.code for problem in check(parse(source), SCOPE).problems]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "[secrets.KEY]",
+        "{'k': secrets.KEY}",
+        "[['a' + secrets.KEY]]",
+        "['a'] + [secrets.KEY]",
+        "has(secrets.OPT) ? [secrets.OPT] : []",
+        "default(secrets.OPT == null ? null : [secrets.KEY], [])",
+    ],
+)
+def test_a_list_with_a_secret_is_a_value_but_no_text(source: str) -> None:
+    expr = parse(source)
+    assert "E211" not in [problem.code for problem in check(expr, SCOPE).problems]
+    assert "E211" in [problem.code for problem in check(expr, SCOPE, text=True).problems]
+
+
+def test_a_secret_may_be_joined_to_text() -> None:
+    for source in (
+        "secrets.KEY",
+        "'a' + secrets.KEY + 'b'",
+        "has(secrets.OPT) ? default(secrets.OPT, '') : secrets.KEY",
+    ):
+        assert check(parse(source), SCOPE, text=True).problems == ()

@@ -117,6 +117,51 @@ def test_urls(data: str, wanted: str) -> None:
     assert value_from_json(value.to_json()) == value
 
 
+@pytest.mark.parametrize(
+    ("data", "segment"),
+    [
+        ("https://h/x/${{ '..' }}", ".."),
+        ("https://h/x/${{ '.' }}/y", "."),
+        ("https://h/x/${{ '..' }}?q=1", ".."),
+        ("https://h/x/${{ '..' }}#f", ".."),
+        ("https://h/x/${{ '.' }}${{ '.' }}/y", ".."),
+        ("https://h/x/.${{ '.' }}/y", ".."),
+        ("https://h/x/${{ '.' }}%2E/y", ".%2E"),
+        ("https://h/x/..${{ '' }}/y", ".."),
+        ("${{ url }}/${{ '..' }}", ".."),
+        ("${{ url }}/a/${{ '.' }}${{ '.' }}", ".."),
+    ],
+)
+def test_what_is_inserted_does_not_climb_a_url(data: str, segment: str) -> None:
+    with pytest.raises(EvalError) as caught:
+        rendered(compile_value(data, text=True, encode="url"))
+    assert f"'{segment}' for a segment" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        ("https://h/x/../${{ 'a' }}", "https://h/x/../a"),  # the author's own
+        ("https://h/x?f=${{ '..' }}", "https://h/x?f=.."),
+        ("https://h/x?f=/${{ '..' }}/", "https://h/x?f=/../"),
+        ("https://h/x#/${{ '..' }}", "https://h/x#/.."),
+        ("https://h/x/${{ '...' }}", "https://h/x/..."),
+        ("https://h/x/${{ '..' }}.txt", "https://h/x/...txt"),
+        ("https://h/v${{ '1' }}.${{ '.' }}", "https://h/v1.."),
+        ("https://h/x/${{ '../..' }}", "https://h/x/..%2F.."),
+        ("https://h/x/${{ '%2e%2e' }}", "https://h/x/%252e%252e"),
+        ("${{ 'https://h/x/..' }}", "https://h/x/.."),
+        ("${{ '..' }}/${{ 'y' }}", "../y"),
+    ],
+)
+def test_dots_that_are_no_segment_of_an_inserted_value_stay(data: str, wanted: str) -> None:
+    assert rendered(compile_value(data, text=True, encode="url")) == wanted
+
+
+def test_dots_matter_in_urls_alone() -> None:
+    assert rendered(compile_value("x/${{ '..' }}", text=True)) == "x/.."
+
+
 def test_null_in_text_is_an_error_that_names_the_expression() -> None:
     with pytest.raises(NullValue, match="'none' is null"):
         rendered(compile_value("x ${{ none }}"))

@@ -459,6 +459,27 @@ async def test_secrets_stay_within_their_origin(server: Server, other: Server, c
     assert not {"x-key", "authorization", "cookie"} & set(there.headers)
 
 
+async def test_a_url_of_a_models_choice_makes_no_reference_to_a_secret(server: Server, contexts: Any) -> None:
+    contexts.secrets["KEY"] = "hunter2-key"
+    end = await ask(server, contexts(), "/%00secret:KEY%00/%00secret%3AKEY%00")
+    assert "hunter2" not in server.seen[0].path
+    assert "hunter2" not in repr(end)
+
+
+@pytest.mark.parametrize("value", [".", "..", "%2e"])
+async def test_the_value_of_a_secret_does_not_climb_a_url(server: Server, contexts: Any, value: str) -> None:
+    contexts.secrets |= {"KEY": value, "DOT": "."}
+    marker = secret_marker("KEY")
+    refused = value != "%2e"
+    for path in (f"/a/{marker}", f"/a/{marker}/b", f"/a/{marker}?x", *([f"/a/.{marker}/b"] if value == "." else [])):
+        end = await ask(server, contexts(), path)
+        assert isinstance(end, Failed) is refused
+        assert not isinstance(end, Failed) or end.no_effect
+    assert [seen.path for seen in server.seen] == ([] if refused else ["/a/%252e", "/a/%252e/b", "/a/%252e?x"])
+    server.seen.clear()
+    assert done(await ask(server, contexts(), f"/a/b?x={marker}"))["status"] == 200
+
+
 # --- hosts that are refused: the last column is a URL of the server, which must not be reached
 
 

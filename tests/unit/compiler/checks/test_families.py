@@ -131,6 +131,17 @@ def test_settings_of_a_model_see_inputs_and_secrets_where_they_may() -> None:
     ]
 
 
+def test_a_secret_within_a_list_does_not_become_text() -> None:
+    text = """
+        secrets: [KEY]
+        steps:
+          a: {run: env, env: {K: "x ${{ [secrets.KEY] }}"}}
+    """
+    assert codes(text) == ["E211"]
+    assert codes(text.replace("x ${{", "${{")) == []  # a list, which becomes JSON when the value is in it
+    assert codes(text.replace("[secrets.KEY]", "json(secrets.KEY)")) == ["E211"]
+
+
 def test_unused_things_are_told_where_nothing_is_wrong() -> None:
     text = MODELS + "inputs: {a: string}\nsecrets: [K]\ntools: {t: {shell: {argv: [ls]}}}\nsteps: {a: {set: {x: 1}}}"
     assert said(text) == [
