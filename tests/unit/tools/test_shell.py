@@ -97,7 +97,8 @@ async def test_signals_are_as_a_shell_expects_them(context: Any) -> None:
     shown = done(await perform({"script": "yes | head -1; (kill -PIPE $BASHPID) || echo $?", "shell": "sh"}, context))
     assert shown["stdout"].startswith("y\n")
     ignored = done(await perform({"argv": ["grep", "SigIgn", "/proc/self/status"]}, context))["stdout"]
-    assert int(ignored.split()[1], 16) == 0
+    # 32 and 33 are the C library's own: it leaves them ignored in what it spawns, make's children among them.
+    assert int(ignored.split()[1], 16) & ~(0b11 << 31) == 0
 
 
 async def test_an_exit_that_is_not_expected_fails_with_what_was_said(context: Any) -> None:
