@@ -554,7 +554,7 @@ class Decider:
             and block.owner is None
             and failure is not None
             and self.graph.on_failure
-            and not self.state.cancel
+            and self.state.cancel is None
         ):
             block.stage = "failure"
             block.left = 1

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.engine.verify import verify
-from orchestrator.graph.nodes import Retry
 from orchestrator.expr.values import Const
+from orchestrator.graph.nodes import Retry
 from tests.unit.engine.test_decide import set_
 from tests.unit.engine.world import RUN, World, call, graph
 

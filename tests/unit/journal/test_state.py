@@ -44,7 +44,12 @@ def test_a_state_is_nothing_but_the_fold_of_its_records(story):
 
 def test_every_kind_of_record_is_known(story):
     state = story.state
-    bodies = {"started": {"attempt": 1}, "failed": {"attempt": 1}, "fired": {"timer": "timeout"}, "run_finished": {"status": "done"}}
+    bodies = {
+        "started": {"attempt": 1},
+        "failed": {"attempt": 1},
+        "fired": {"timer": "timeout"},
+        "run_finished": {"status": "done"},
+    }
     for kind in KINDS[1:]:
         state.apply(Draft(kind, "x", bodies.get(kind, {})), seq=state.head + 1, at=0)
     assert state.head == len(KINDS)
