@@ -168,7 +168,8 @@ class Host:
         if row.ended and not (retry_failed and row.status in ("failed", "cancelled")):
             return end_of(run_id, fold(await self.store.load(run_id)))
         claimed = await self.store.claim(run_id, self.owner, force=force, explicit=True)
-        state = fold(await self.store.load(run_id))
+        # Up to our claim: what comes after it, another driver wrote, and ours will be told so.
+        state = fold(await self.store.load(run_id, upto=claimed.head))
         graph = graph_from_json(loads(await self.store.get_blob(state.started["graph"])))
         await self._restore_files(state)
         handle = self._handle(run_id, epoch=claimed.epoch, head=claimed.head, head_sum=claimed.head_sum)

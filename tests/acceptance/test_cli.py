@@ -542,7 +542,7 @@ def test_a_killed_read_runs_again_and_its_driver_is_told_to_cancel(folder: Path)
         until(folder, "started")
         asked = orch(folder, "cancel", "slow", "--store", STORE, "--reason", "enough")
         out, err = process.communicate(timeout=20)
-    assert document(asked)["status"] == "cancelling"
+    assert document(asked)["status"] in ("cancelling", "cancelled")  # told, or already done
     assert process.returncode == 1, err
     assert json.loads(out)["error"]["code"] == "cancelled"
     assert "changed since it started" in err
