@@ -1,16 +1,20 @@
-"""What a python function looks like, read from its source: nothing of the user's is imported or run."""
+"""What a python function looks like, read from its source: nothing of the user's is imported or run.
+
+Python binds names in ways that no source shows. What certainly is not there is missing; what may be is unknown.
+"""
 
 from __future__ import annotations
 
 import ast
-from importlib.machinery import PathFinder
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tools.functions import NoFunction, module_file, split_ref
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from importlib.machinery import ModuleSpec
 
 _SCALARS: dict[str, dict[str, Any]] = {
     "str": {"type": "string"},
@@ -31,6 +35,8 @@ _LISTS = frozenset({"list", "List", "Sequence", "Iterable", "set", "Set", "froze
 _MAPPINGS = frozenset({"dict", "Dict", "Mapping"})
 _WRAPPERS = frozenset({"Annotated", "Required", "Final", "Awaitable"})
 _DEPTH = 16
+_BINDING = frozenset({"exec", "globals", "locals", "setattr", "vars"})
+_BINDING_FIELDS = frozenset({"__dict__", "__path__", "modules"})
 
 
 def inspect_function(ref: str, search: Sequence[str]) -> dict[str, Any]:
@@ -46,40 +52,75 @@ def inspect_function(ref: str, search: Sequence[str]) -> dict[str, Any]:
     except NoFunction as error:
         return {"found": False, "problem": error.message}
     problem = f"no module {module!r} in the environment or beside the file"
-    for file in _candidates(module, search):
+    known, hidden = _environment(module)
+    if hidden:
+        return _unknown(Path(hidden), 1)
+    beside = (module_file(Path(folder), module) for folder in search)
+    for file in (known, *beside):
+        if file is None:
+            continue
         if file.suffix != ".py":
             return _unknown(file, 1)
         try:
             tree = ast.parse(file.read_bytes(), filename=str(file))
-        except (OSError, SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError) as error:
             problem = f"{file}: {error}"
             continue
+        except (OSError, RecursionError):
+            return _unknown(file, 1)
         found = _find(tree.body, name.split("."))
         if found is not None:
-            return _described(found, file, tree)
-        if _open_ended(tree):
+            return _unknown(file, found.lineno) if _one_of_several(found, tree) else _described(found, file, tree)
+        if _may_have(tree, name):
             return _unknown(file, 1)
         problem = f"{file} has no function {name!r}"
     return {"found": False, "problem": problem}
 
 
-def _candidates(module: str, search: Sequence[str]) -> list[Path]:
-    files = [_environment_file(module), *(module_file(Path(folder), module) for folder in search)]
-    return [file for file in files if file is not None]
+def _environment(module: str) -> tuple[Path | None, str]:
+    """The file of ``module`` in the environment, if it has one; and where it may come from without one, or "".
 
-
-def _environment_file(module: str) -> Path | None:
-    """Where the environment has ``module``. ``importlib.util.find_spec`` would import the packages around it."""
-    where: Sequence[str] | None = None
-    spec = None
-    name = ""
+    ``importlib.util.find_spec`` would import the packages around it.
+    """
+    where: list[str] | None = None
+    origin = name = ""
+    located = False
     for part in module.split("."):
         name = f"{name}.{part}" if name else part
-        spec = PathFinder.find_spec(name, where)
+        try:
+            spec = _spec(name, where)
+        except Exception:  # noqa: BLE001  a finder of some distribution's, which may raise anything
+            return None, name
         if spec is None:
-            return None
-        where = list(spec.submodule_search_locations or [])
-    return Path(spec.origin) if spec and spec.origin and spec.has_location else None
+            return None, origin if _makes_modules(origin) else ""
+        inside = spec.submodule_search_locations
+        where = None if inside is None else list(inside)
+        origin, located = spec.origin or "", spec.has_location
+        if not located and inside is None:
+            return None, f"{name} ({origin})"  # built in, or frozen
+        if inside is None and name != module:
+            return None, origin  # what is below a module that is no package was put into sys.modules, like os.path
+    return (Path(origin) if origin and located else None), ""
+
+
+def _spec(name: str, where: list[str] | None) -> ModuleSpec | None:
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        spec = None if find is None else find(name, where)
+        if spec is not None:
+            return spec
+    return None
+
+
+def _makes_modules(package: str) -> bool:
+    """Whether a package, by the file of its ``__init__``, may have modules in it that no folder shows."""
+    if not package:
+        return False
+    try:
+        tree = ast.parse(Path(package).read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return True
+    return _open_ended(tree)
 
 
 def _unknown(file: Path, line: int) -> dict[str, Any]:
@@ -114,13 +155,64 @@ def _find(body: list[ast.stmt], names: list[str]) -> ast.stmt | None:
     return found
 
 
+def _one_of_several(found: ast.stmt, tree: ast.Module) -> bool:
+    """Whether it depends on a condition which of several functions of this name there is."""
+    if found in tree.body or not isinstance(found, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    same = (node for node in _at_top(tree) if isinstance(node, type(found)) and node.name == found.name)
+    return sum(1 for _ in same) > 1
+
+
+def _may_have(tree: ast.Module, name: str) -> bool:
+    """Whether ``name``, which ``_find`` did not find, may be there all the same."""
+    first, *rest = name.split(".")
+    holder = _find(tree.body, [first])
+    if rest and isinstance(holder, ast.ClassDef) and (holder.bases or holder.keywords or holder.decorator_list):
+        return True
+    return _open_ended(tree) or (holder is None and first in _bound(tree))
+
+
 def _open_ended(tree: ast.Module) -> bool:
     """Whether names may come in by ways that the source does not show."""
-    return any(
-        (isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names))
-        or (isinstance(node, ast.FunctionDef) and node.name == "__getattr__")
-        for node in tree.body
-    )
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(names=names) if any(alias.name == "*" for alias in names):
+                return True
+            case ast.Name(id=name) if name in _BINDING:
+                return True
+            case ast.Attribute(attr=name) if name in _BINDING_FIELDS:
+                return True
+            case _:
+                continue
+    return "__getattr__" in _bound(tree)
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """Names that the module may bind at its top by any kind of statement."""
+    found: set[str] = set()
+    for node in _at_top(tree):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                found.add(node.name)
+            case ast.Name(ctx=ast.Store()):
+                found.add(node.id)
+            case ast.alias():
+                found.add(node.asname or node.name.partition(".")[0])
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                found.add(name)
+            case ast.ExceptHandler(name=str(name)):
+                found.add(name)
+            case _:
+                continue
+    return found | {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+
+
+def _at_top(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below one, without those of the scopes in it."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            yield from _at_top(child)
 
 
 def _described(found: ast.stmt, file: Path, tree: ast.Module) -> dict[str, Any]:

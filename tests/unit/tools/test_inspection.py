@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 import pytest
 
+from orchestrator.tools.functions import NoFunction, find_function
 from orchestrator.tools.inspection import inspect_function
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ SOURCE = """
     made = partial(f, 1)
     if True:
         def inner(x: str) -> str: ...
+    if True:
+        def either(x: str) -> str: ...
     else:
-        def inner(y: str) -> str: ...
+        def either(y: str) -> str: ...
     class Box:
         @staticmethod
         def put(x: int) -> bool: ...
@@ -157,7 +160,7 @@ def look_at(folder: str, annotation: str) -> Any:
     return look(folder, "last")["returns"]
 
 
-@pytest.mark.parametrize("name", ["hidden", "made", "partial"])
+@pytest.mark.parametrize("name", ["hidden", "made", "partial", "either"])
 def test_what_the_source_does_not_tell_is_left_open(folder: str, name: str) -> None:
     found = look(folder, name)
     assert found["params"] is None
@@ -179,19 +182,131 @@ def test_nothing_is_run(folder: str) -> None:
         ("json.none_such:f", "no module"),
         ("bad_ref", "pkg.mod:function"),
         ("plain_module:none", "no function"),
+        ("plain_module:local", "no function"),
+        ("plain_module:Box.none", "no function"),
+        ("plain_package.none:f", "no module"),
         ("broken_module:f", "broken_module.py"),
     ],
 )
 def test_what_is_not_found_says_why(tmp_path: Path, ref: str, problem: str) -> None:
-    (tmp_path / "plain_module.py").write_text("def f(): pass\n")
+    (tmp_path / "plain_module.py").write_text("def f():\n  local = 1\nclass Box:\n  def put(): pass\n")
+    (tmp_path / "plain_package").mkdir()
+    (tmp_path / "plain_package" / "__init__.py").touch()
     (tmp_path / "broken_module.py").write_text("def f(:\n")
     found = inspect_function(ref, [str(tmp_path)])
     assert found["found"] is False
     assert problem in found["problem"]
 
 
-def test_modules_that_may_have_more_than_they_show_are_left_open(tmp_path: Path) -> None:
-    (tmp_path / "starry.py").write_text("from os import *\n")
-    (tmp_path / "lazy.py").write_text("def __getattr__(name): ...\n")
-    for module in ("starry", "lazy", "_struct"):
-        assert inspect_function(f"{module}:anything", [str(tmp_path)])["found"] is True
+HIDDEN = [
+    "from os import *",
+    "if 1:\n  from os import *",
+    "try:\n  from os import *\nexcept ImportError:\n  pass",
+    "def __getattr__(name): ...",
+    "from lazy import __getattr__",
+    "__getattr__ = lazy('x')",
+    "globals()['any' + 'thing'] = print",
+    "globals().update(more)",
+    "import sys\nsetattr(sys.modules[__name__], 'anything', print)",
+    "import sys\nsys.modules[__name__] = Other()",
+    "exec(source)",
+    "vars()['anything'] = print",
+    "anything, other = make()",
+    "[anything] = make()",
+    "for anything in functions: pass",
+    "while (anything := make()) is None: pass",
+    "with make() as anything: pass",
+    "try:\n  pass\nexcept ImportError:\n  def anything(): ...",
+    "try:\n  pass\nexcept* E:\n  def anything(): ...",
+    "match make():\n  case [anything]: pass",
+    "match make():\n  case 1:\n    def anything(): ...",
+    "match make():\n  case {**anything}: pass",
+    "match make():\n  case [*anything]: pass",
+    "for _ in [1]:\n  def anything(): ...",
+    "def init():\n  global anything\n  anything = print",
+    "import thing as anything",
+    "import anything.sub",
+]
+
+
+@pytest.mark.parametrize("source", HIDDEN)
+def test_names_that_may_be_there_are_left_open(tmp_path: Path, source: str) -> None:
+    (tmp_path / "more_than_shown.py").write_text(source + "\n")
+    found = inspect_function("more_than_shown:anything", [str(tmp_path)])
+    assert (found["found"], found.get("params")) == (True, None), found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "class Box(Base): ...",
+        "class Box(metaclass=M): ...",
+        "@made\nclass Box: ...",
+        "Box = make()",
+        "from x import Box",
+    ],
+)
+def test_methods_that_may_be_inherited_are_left_open(tmp_path: Path, body: str) -> None:
+    (tmp_path / "more_than_shown.py").write_text(body + "\n")
+    assert inspect_function("more_than_shown:Box.method", [str(tmp_path)])["found"] is True
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "os:getcwd",
+        "os.path:join",
+        "time:sleep",
+        "sys:exit",
+        "math:sqrt",
+        "_struct:pack",
+        "posix:getcwd",
+        "posixpath:join",
+        "builtins:print",
+        "json:dumps",
+        "operator:add",
+        "functools:reduce",
+        "random:random",
+        "socket:gethostname",
+        "string:capwords",
+        "anyio:sleep",
+        "orchestrator:ToolError",
+        "collections.abc:Sequence",
+        "importlib.metadata:version",
+        "pathlib:Path.cwd",
+        "datetime:datetime.now",
+        "decimal:Decimal",
+        "concurrent.futures:wait",
+        "xml.etree.ElementTree:parse",
+        "jsonschema_rs:is_valid",
+        "yaml_that_is_not.os:path.join",
+    ],
+)
+def test_what_can_be_imported_here_is_never_called_missing(ref: str) -> None:
+    found = inspect_function(ref, [])["found"]
+    try:
+        find_function(ref, [])
+    except NoFunction:
+        assert not found
+    else:
+        assert found
+
+
+def test_modules_that_a_package_may_make_are_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, source in (("orch_makes", "import sys\nsys.modules['orch_makes.x'] = make()"), ("orch_plain", "x = 1")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(source)
+    assert inspect_function("orch_makes.x:f", [])["found"] is True
+    assert inspect_function("orch_plain.x:f", [])["found"] is False
+
+
+def test_a_finder_that_fails_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finder:
+        def find_spec(self, name: str, path: object, target: object = None) -> None:
+            if name == "orch_unfindable":
+                raise RuntimeError
+
+    monkeypatch.setattr(sys, "meta_path", [object(), Finder(), *sys.meta_path])
+    assert inspect_function("orch_unfindable:f", [])["found"] is True
+    assert inspect_function("orch_really_missing:f", [])["found"] is False
