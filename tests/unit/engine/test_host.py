@@ -263,7 +263,7 @@ async def test_a_live_run_is_held_and_one_taken_by_force_fences_its_driver(bench
 
 
 async def test_a_write_of_a_fenced_driver_leaves_evidence(bench):
-    begun = anyio.Event()
+    begun, over = anyio.Event(), anyio.Event()
 
     async def slow(request, context):
         if not begun.is_set():
@@ -278,12 +278,13 @@ async def test_a_write_of_a_fenced_driver_leaves_evidence(bench):
         async def first():
             with pytest.raises(Fenced):
                 await bench.start(one, found)
+            over.set()
 
         tasks.start_soon(first)
         await begun.wait()
         assert (await two.resume("r", force=True)).status == "paused"
-        while not (rows := [row for row in await two.store.pending("r") if row.path == "w"]):
-            await anyio.sleep(0.02)
+        await over.wait()
+        rows = [row for row in await two.store.pending("r") if row.path == "w"]
     assert (rows[0].kind, rows[0].body["output"]) == ("evidence", "w")
 
 
