@@ -263,12 +263,12 @@ async def test_a_live_run_is_held_and_one_taken_by_force_fences_its_driver(bench
 
 
 async def test_a_write_of_a_fenced_driver_leaves_evidence(bench):
-    begun, over = anyio.Event(), anyio.Event()
+    begun, go, over = anyio.Event(), anyio.Event(), anyio.Event()
 
     async def slow(request, context):
         if not begun.is_set():
             begun.set()
-            await anyio.sleep(0.4)
+            await go.wait()
         return Done(context.path)
 
     bench.perform = slow
@@ -283,6 +283,7 @@ async def test_a_write_of_a_fenced_driver_leaves_evidence(bench):
         tasks.start_soon(first)
         await begun.wait()
         assert (await two.resume("r", force=True)).status == "paused"
+        go.set()
         await over.wait()
         rows = [row for row in await two.store.pending("r") if row.path == "w"]
     assert (rows[0].kind, rows[0].body["output"]) == ("evidence", "w")
