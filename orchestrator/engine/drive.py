@@ -80,6 +80,8 @@ class RunDriver:
             return None
         if self._stopping:
             return await self._stop()
+        # Before it parks: a run that was left to wait may be late.
+        self._fire()
         if self.state.finished is not None and not self._running:
             await self.host.writer.flush(self.handle)
             return end_of(self.run_id, self.state)
@@ -88,7 +90,6 @@ class RunDriver:
         self._wake = anyio.Event()
         with anyio.move_on_after(self._seconds_to_due()):
             await self._wake.wait()
-        self._fire()
         return None
 
     def poke(self) -> None:
@@ -111,16 +112,25 @@ class RunDriver:
             self._pump(drafts, consumed=consumed)
 
     def _sorted(self, rows: Sequence[InboxRow]) -> tuple[list[Draft], list[str]]:
-        return [self._received(row) for row in rows], [row.request_id for row in rows]
+        """What rows become. One on its way into the journal is in the inbox still; of two that say what can be said
+        once, the first one counts."""
+        drafts: list[Draft] = []
+        fresh = [row for row in rows if row.request_id not in self._taken]
+        for row in fresh:
+            self._taken.add(row.request_id)
+            draft = self._received(row)
+            again = any((draft.kind, draft.path) == (other.kind, other.path) for other in drafts)
+            drafts.append(_noted(row) if again else draft)
+        return drafts, [row.request_id for row in fresh]
 
     def _received(self, row: InboxRow) -> Draft:
-        if row.kind == "cancel" and self.decider.cancellable:
+        if row.kind == "cancel" and self.decider.cancellable and self.state.cancel is None:
             return Draft("cancel_requested", "", {"reason": row.body.get("reason"), "by": row.by})
         if row.kind == "resolve":
             step = self.state.steps.get(row.path)
             if step is not None and step.status == "waiting" and step.resolved is None:
                 return Draft("resolved", row.path, {**row.body, "by": row.by})
-        return Draft("received", row.path, {"kind": row.kind, "by": row.by})
+        return _noted(row)
 
     def _pump(
         self,
@@ -247,16 +257,15 @@ class RunDriver:
                     await self._lease_back.wait()
                 if self.error is None:
                     draft = await self.effects.perform(intent, self.host.clock.now)
+            if draft is not None and self.error is not None:
+                # Still running, for whoever waits for it: what it says has to get out.
+                await self._evidence(draft)
         finally:
             self._running.pop(intent.path, None)
-        if draft is None and not self._stopping and self.error is None:
-            draft = outcomes.cancelled(intent, began=True)
-        if draft is None:
+        if self.error is not None or (draft is None and self._stopping):
             self._wake.set()
-        elif self.error is not None:
-            await self._evidence(draft)
         else:
-            self._pump([draft])
+            self._pump([draft or outcomes.cancelled(intent, began=True)])
 
     def _cancel_running(self) -> None:
         for scope in self._running.values():
@@ -279,7 +288,7 @@ class RunDriver:
 
     def _fire(self) -> None:
         """Time has passed: timers that are due go off, and what waited for its time may start."""
-        if self.error is not None or self.state.finished is not None:
+        if self.state.finished is not None:
             return
         now = self.host.clock.now()
         due = [path for path, at in self.decider.timers.items() if at <= now]
@@ -363,7 +372,11 @@ class RunDriver:
             at=self.host.clock.now(),
         )
         await self.host.send_evidence(row)
-        self._wake.set()
+
+
+def _noted(row: InboxRow) -> Draft:
+    """Something that changes nothing."""
+    return Draft("received", row.path, {"kind": row.kind, "by": row.by})
 
 
 _NOTHING = Projection()

@@ -30,7 +30,16 @@ class Bench:
         self.folder = folder
         self.url = url
         self.calls = []
+        self.kinds = {}
         self.perform = self.plus
+
+    def listen(self, event):
+        if event.record is not None:
+            self.kind(event.record.kind).set()
+
+    def kind(self, name):
+        """Set once a record of a kind has been seen."""
+        return self.kinds.setdefault(name, anyio.Event())
 
     async def plus(self, request, context):
         self.calls.append((context.path, context.attempt, context.idempotency_key))
@@ -39,16 +48,25 @@ class Bench:
     async def _perform(self, request, context):
         return await self.perform(request, context)
 
-    @asynccontextmanager
-    async def host(self, **settings):
-        services = Services(
+    def services(self):
+        return Services(
             provider=lambda name: None, performer=lambda kind: self._perform, reveal=lambda value: value, redact=lambda value: value,
             reserve=lambda settings, size: None, cost=lambda settings, usage: None, files_folder=self.folder / "files",
         )  # fmt: skip
+
+    @asynccontextmanager
+    async def host(self, *, clock=None, **settings):
+        services = self.services()
         store = open_store(self.url)
         await store.open()
         try:
-            async with Host(store=store, services=services, clock=SystemClock(), settings=Settings(**settings)) as host:
+            async with Host(
+                store=store,
+                services=services,
+                clock=clock or SystemClock(),
+                settings=Settings(**settings),
+                listen=self.listen,
+            ) as host:
                 yield host
         finally:
             await store.aclose()
