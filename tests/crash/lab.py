@@ -179,25 +179,7 @@ class Lab:
         """Settle what is in doubt, as a person would who looks at the ledger: what has ended there has happened. While
         the old driver may still be at it, the effect counts as its."""
         happened = {line["path"] for line in self.ledger.lines(case.run_id) if line["phase"] == "end"}
-
-        async def send() -> None:
-            store = open_store(case.url)
-            await store.open()
-            try:
-                records = await store.load(case.run_id)
-                for record in records:
-                    if record.kind == "waiting":
-                        body = {"result": 14} if old_driver_lives or record.path in happened else {"retry": True}
-                        request = f"resolve:{record.path}:{record.body['attempt']}"
-                        row = InboxRow(
-                            run_id=case.run_id, request_id=request, kind="resolve", path=record.path, body=body,
-                            by="lab", at=SystemClock().now(),
-                        )  # fmt: skip
-                        await store.send(row)
-            finally:
-                await store.aclose()
-
-        anyio.run(send)
+        resolve(case, lambda path: {"result": 14} if old_driver_lives or path in happened else {"retry": True})
 
     def close(self) -> None:
         """Leave nothing running, even where a test ended in the middle."""
@@ -206,6 +188,27 @@ class Lab:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         self.ledger.close()
+
+
+def resolve(case: Case, said: Callable[[str], dict[str, Any]]) -> None:
+    """Say of each path in doubt what became of its effect. First write wins: what was said before stands."""
+
+    async def send() -> None:
+        store = open_store(case.url)
+        await store.open()
+        try:
+            for record in await store.load(case.run_id):
+                if record.kind == "waiting":
+                    request = f"resolve:{record.path}:{record.body['attempt']}"
+                    row = InboxRow(
+                        run_id=case.run_id, request_id=request, kind="resolve", path=record.path,
+                        body=said(record.path), by="lab", at=SystemClock().now(),
+                    )  # fmt: skip
+                    await store.send(row)
+        finally:
+            await store.aclose()
+
+    anyio.run(send)
 
 
 def compiled(spec: Path) -> Graph:

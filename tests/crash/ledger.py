@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,12 @@ class Ledger:
         os.environ[ENV] = str(self.socket)
 
     def lines(self, run: str) -> list[dict[str, Any]]:
+        """What is told of a run, with all that a process sent before it was killed."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            # What was sent before is taken before: when this connection is hung up on, it is on disk.
+            connection.connect(str(self.socket))
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(1)
         found = (json.loads(line) for line in self.file.read_text().splitlines())
         return [line for line in found if line["run"] == run]
 
@@ -54,27 +61,30 @@ class Ledger:
 
 
 def serve(path: str, file: str) -> None:
-    """Take lines from any number of connections; one at a time goes to disk."""
+    """Take a line from each connection, until standard input closes. What is there at once shares one fsync, and nobody
+    waits for a process that was stopped before it sent its line."""
     out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen(128)
-
-    def accept() -> None:
-        while True:
-            connection, _ = server.accept()
-            with connection:
-                line = connection.makefile("rb").readline()
-                if line:
-                    os.write(out, line)
-                    os.fsync(out)
-                    try:
-                        connection.sendall(b"ok")
-                    except OSError:  # the other side was killed: what it wrote stands
-                        continue
-
-    threading.Thread(target=accept, daemon=True).start()
-    sys.stdin.read()
+    server.setblocking(False)
+    open_: list[socket.socket] = []
+    while True:
+        ready = select.select([sys.stdin, server, *open_], [], [])[0]
+        if sys.stdin in ready:
+            return
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                open_.append(server.accept()[0])
+        ready = select.select(open_, [], [], 0)[0]
+        told = [(connection, connection.recv(1 << 16)) for connection in ready]
+        if lines := b"".join(line for _, line in told):
+            os.write(out, lines)
+            os.fsync(out)
+        for connection, line in told:
+            open_.remove(connection)
+            with connection, contextlib.suppress(OSError):  # the other side was killed: what it wrote stands
+                connection.sendall(b"ok" if line else b"")
 
 
 if __name__ == "__main__":
