@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from orchestrator.graph.nodes import GroupConfig
 
@@ -60,6 +60,11 @@ class Base:
     def busy(self, act: Act) -> bool:
         del act
         return False
+
+
+def expanded_of(step: StepState | None) -> dict[str, Any]:
+    """What was decided at run time of a step that has begun: it is recorded in the moment in which it begins."""
+    return cast("dict[str, Any]", cast("StepState", step).expanded)
 
 
 def micros(value: Any) -> int:

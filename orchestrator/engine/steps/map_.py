@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from orchestrator.engine.activation import Act, item_path, keys_of
 from orchestrator.engine.scope import Scope
-from orchestrator.engine.steps.common import Base, Skip, Wrong, fails_scope
+from orchestrator.engine.steps.common import Base, Skip, Wrong, expanded_of, fails_scope
 from orchestrator.expr import ABSENT, parse
 from orchestrator.expr.evaluate import evaluate
 
@@ -50,11 +50,8 @@ class Map(Base):
 
     def progress(self, decider: Decider, act: Act, step: StepState | None) -> None:
         items = cast("_Items", act.data)
-        if step is None or step.expanded is None:
-            decider.look_later(act)
-            return
         config = cast("MapConfig", act.node.config)
-        items.keys = items.keys or keys_of(step.expanded)
+        items.keys = items.keys or keys_of(expanded_of(step))
         while (
             items.next < len(items.keys)
             and len(items.live) < items.concurrency

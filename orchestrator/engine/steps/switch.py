@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from orchestrator.agents.conversation import as_text
 from orchestrator.engine.activation import Phase
-from orchestrator.engine.steps.common import Base, Skip, Wrong
+from orchestrator.engine.steps.common import Base, Skip, Wrong, expanded_of
 from orchestrator.expr import ABSENT
 
 if TYPE_CHECKING:
@@ -25,11 +25,9 @@ class Switch(Base):
         return step is not None and step.expanded is not None
 
     def progress(self, decider: Decider, act: Act, step: StepState | None) -> None:
-        if step is None or step.expanded is None:
-            decider.look_later(act)
-        elif act.data is None:
+        if act.data is None:
             config = cast("SwitchConfig", act.node.config)
-            case = step.expanded["case"]
+            case = expanded_of(step)["case"]
             node = config.otherwise if case is None else config.cases[case]
             act.data = decider.child(act, cast("Node", node), f"{act.path}/@case", role="case", ready_at=act.ready_at)
 

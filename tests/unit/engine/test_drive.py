@@ -481,3 +481,49 @@ async def test_outputs_of_many_shapes_survive_the_store(bench):
         again = fold(await host.store.load("r")).finished["outputs"]
     assert end.outputs == again
     assert list(end.outputs["a"]) != []
+
+
+async def test_a_file_is_kept_once(bench):
+    from orchestrator.tools.protocol import FileOut
+
+    async def same(request, context):
+        return Done(1, files={"report": FileOut("r.md", b"# all")})
+
+    bench.perform = same
+    found = graph(call("a"), call("b", needs=("a",)), outputs={"a": "steps.a.files.report.name"})
+    async with bench.host() as host:
+        assert (await bench.start(host, found)).outputs == {"a": "r.md"}
+    assert len([file for file in (bench.folder / "files").iterdir() if file.name[0] != "."]) == 1
+
+
+async def test_what_is_stopped_between_its_record_and_its_start_never_begins(bench):
+    """Its scope fails while its ``started`` is on the way into the journal."""
+    found = graph(call("a"), call("b", needs=("c",), effect="write"), call("c"))
+    begun = []
+
+    async with bench.host() as host:
+        commit = host.store.commit
+
+        async def perform(request, context):
+            begun.append(context.path)
+            if context.path == "a":
+                await both.wait()
+                return Failed("nasty", "no")
+            return Done(1)
+
+        async def slow(slices, *args, **more):
+            kinds = {(record.kind, record.path) for piece in slices for record in piece.rows}
+            if ("started", "b") in kinds:
+                both.set()
+                while "a" in host._drivers["r"]._running:
+                    await anyio.sleep(0)
+            return await commit(slices, *args, **more)
+
+        both = anyio.Event()
+        bench.perform = perform
+        host.store.commit = slow
+        end = await bench.start(host, found)
+    assert (end.error["step"], sorted(begun)) == ("a", ["a", "c"])
+    all_records = await proved(bench, found)
+    (cut,) = [r for r in all_records if r.kind == "cancelled"]
+    assert (cut.path, cut.body) == ("b", {"attempt": 1})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.engine.scope import Scope
+from orchestrator.engine.scope import Scope, SecretsView
 from orchestrator.engine.steps.common import Wrong, micros
 from orchestrator.expr.values import Const, Expression
 from orchestrator.graph.nodes import Join, OnDoubt
@@ -439,3 +439,29 @@ def test_set_steps_see_what_stands_outside():
         World(graph(set_("a", x=1), group("g", set_("b", y="steps.a.output.x")), outputs={"y": "1"})).end["status"]
         == "done"
     )
+
+
+def test_a_step_that_is_being_taken_down_is_not_ended_by_looking_at_it():
+    node = group("g", call("in"), finally_=(call("tidy"),), timeout=Const(5))
+    world = World(graph(node))
+    start(world, "g/in")
+    fire(world, "g")
+    cut(world, "g/in")
+    start(world, "g/tidy")
+    world.decider.look_later(world.decider.acts["g"])
+    assert world.decider.decide() == []
+    end(world, "g/tidy")
+    assert world.end["error"]["code"] == "timeout"
+
+
+def test_a_group_that_is_stopped_before_it_begins_has_no_trace():
+    """Both are decided in one go: the first one fails, and its scope takes the second one down."""
+    world = World(graph(call("a", {"x": "[1][3]"}), group("g", call("b"), condition="1 / 0 == 1")))
+    assert world.end["error"]["step"] == "a"
+    assert "g" not in world.state.steps
+
+
+def test_secrets_are_references_and_null_where_an_optional_one_was_not_set():
+    secrets = SecretsView(frozenset({"A"}))
+    assert "A" in secrets.get_field("A")
+    assert secrets.get_field("B") is None
