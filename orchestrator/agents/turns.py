@@ -41,11 +41,11 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The agent cannot end well."""
+    """The agent cannot end well. ``more``: status, detail, and the step where it began, where there are any."""
 
     code: str
     message: str
-    detail: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    more: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
 
 Action: TypeAlias = "CallModel | CallTools | Finish | Stop"
@@ -77,7 +77,7 @@ def next_turn(*, conversation: Conversation, output: Schema | None, turns: int) 
 
 def _call(conversation: Conversation, turns: int, repair: str | None = None) -> Action:
     if conversation.turn >= turns:
-        return Stop("turn_limit", f"no end after {turns} turns", {"turns": turns})
+        return Stop("turn_limit", f"no end after {turns} turns", {"detail": {"turns": turns}})
     return CallModel(repair)
 
 
@@ -95,7 +95,7 @@ def _structured(conversation: Conversation, output: Schema, turns: int) -> Actio
         return Stop(
             "invalid_output",
             "the reply does not fit the output type: " + "; ".join(problems[:5]),
-            {"problems": problems[:20]},
+            {"detail": {"problems": problems[:20]}},
         )
     listed = "\n".join(f"- {problem}" for problem in problems[:20])
     return _call(

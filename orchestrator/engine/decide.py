@@ -177,9 +177,9 @@ class Decider:
 
     def record_wait(self, act: Act, step: StepState) -> None:
         """An effect is in doubt, and a person has to say what became of it. Names the driver it was under way in."""
-        claim = self.state.previous_claim
         body: dict[str, Any] = {"reason": "doubt", "attempt": step.attempt}
-        body |= {key: claim[key] for key in ("host", "pid", "renewed_at") if key in claim}
+        if self.state.claim.get("previous"):
+            body["driver"] = self.state.claim["previous"]
         self.record(Draft("waiting", act.path, body))
 
     def look_later(self, act: Act) -> None:

@@ -92,7 +92,6 @@ class RunState:
         self.cancel_seq = 0
         self.paused: dict[str, Any] | None = None
         self.claim: dict[str, Any] = {}
-        self.previous_claim: dict[str, Any] = {}
         self.opens: dict[str, StepState] = {}
         self.settled = 0
         self.reserved = 0
@@ -132,7 +131,7 @@ class RunState:
         self.started_at = at
 
     def _claimed(self, _path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
-        self.previous_claim, self.claim = self.claim, body
+        self.claim = body
         self.paused = None
         for step in self.opens.values():
             self._lose(step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from orchestrator.journal.errors import SchemaIncomplete, SchemaNewer, SchemaOlder
+from orchestrator.journal.errors import NoDatabase, SchemaIncomplete, SchemaNewer, SchemaOlder
 from orchestrator.stores.migrations import LATEST, all_migrations
 from orchestrator.stores.statements import TABLES
 
@@ -55,6 +55,9 @@ def tables(db: Connection, sql: Statements) -> set[str]:
 def require(db: Connection, sql: Statements) -> None:
     """Raise unless the tables are all there, in the version that this program knows."""
     there = tables(db, sql)
+    if not there:
+        # A process that was killed before its first transaction leaves an empty file behind.
+        raise NoDatabase(db.shown)
     missing = [f"table {sql.prefix}{name}" for name in TABLES if name not in there]
     if missing:
         raise SchemaIncomplete(db.shown, missing=missing)

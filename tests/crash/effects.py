@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import anyio
+
 from orchestrator import ToolContext, ToolError
 from orchestrator.journal import points
 from tests.crash.ledger import tell
@@ -65,3 +67,10 @@ def item(n: int, context: ToolContext) -> str:
     with ONE_AT_A_TIME:
         points.at("item")
     return f"{n}:{n * n}"
+
+
+async def gate(value: int, context: ToolContext) -> int:
+    _effect(context, "gate")
+    while not (context.folder / "open").exists():
+        await anyio.sleep(0.002)
+    return value

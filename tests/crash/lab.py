@@ -85,10 +85,12 @@ class ToldProvider:
 class Lab:
     """Makes cases and lets them live and die. One ledger serves all of them."""
 
-    def __init__(self, folder: Path, *, spec: Path = HERE / "reference.yaml", lease: float = 1.0) -> None:
+    def __init__(
+        self, folder: Path, *, spec: Path = HERE / "reference.yaml", lease: float = 1.0, shared: int = 1
+    ) -> None:
         self.folder = folder
         self.lease = lease
-        self.ledger = Ledger(folder)
+        self.ledger = Ledger(folder, shared=shared)
         self.graph = compiled(spec)
         self.count = 0
         self.children: list[int] = []

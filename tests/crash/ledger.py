@@ -1,6 +1,6 @@
 """An effect ledger kept by another process: each line is on disk, fsync'd, before the effect goes on.
 
-``python -m tests.crash.ledger SOCKET FILE`` serves until its standard input closes.
+``python -m tests.crash.ledger SOCKET FILE SHARED`` serves until its standard input closes.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def tell(phase: str, **line: Any) -> None:
 
 
 class Ledger:
-    """A ledger process and what it wrote."""
+    """A ledger process and what it wrote. ``shared``: how many lines may share an fsync, and so be answered at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: int = 1) -> None:
         self.socket = folder / "ledger.sock"
         self.file = folder / "ledger.jsonl"
         self.file.touch()
-        command = [sys.executable, "-m", "tests.crash.ledger", str(self.socket), str(self.file)]
+        command = [sys.executable, "-m", "tests.crash.ledger", str(self.socket), str(self.file), str(shared)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
         deadline = time.monotonic() + 10
         while not self.socket.exists():
@@ -60,9 +60,9 @@ class Ledger:
         self.process.communicate()
 
 
-def serve(path: str, file: str) -> None:
-    """Take a line from each connection, until standard input closes. What is there at once shares one fsync, and nobody
-    waits for a process that was stopped before it sent its line."""
+def serve(path: str, file: str, shared: int) -> None:
+    """Take a line from each connection, until standard input closes. Nobody waits for a process that was stopped before
+    it sent its line."""
     out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
@@ -77,15 +77,20 @@ def serve(path: str, file: str) -> None:
             while True:
                 open_.append(server.accept()[0])
         ready = select.select(open_, [], [], 0)[0]
-        told = [(connection, connection.recv(1 << 16)) for connection in ready]
-        if lines := b"".join(line for _, line in told):
-            os.write(out, lines)
-            os.fsync(out)
-        for connection, line in told:
-            open_.remove(connection)
-            with connection, contextlib.suppress(OSError):  # the other side was killed: what it wrote stands
-                connection.sendall(b"ok" if line else b"")
+        for first in range(0, len(ready), shared):
+            _take(ready[first : first + shared], out)
+        open_ = [connection for connection in open_ if connection not in ready]
+
+
+def _take(connections: list[socket.socket], out: int) -> None:
+    told = [(connection, connection.recv(1 << 16)) for connection in connections]
+    if lines := b"".join(line for _, line in told):
+        os.write(out, lines)
+        os.fsync(out)
+    for connection, line in told:
+        with connection, contextlib.suppress(OSError):  # the other side was killed: what it wrote stands
+            connection.sendall(b"ok" if line else b"")
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2])
+    serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -50,7 +50,7 @@ class Agents:
 
 @pytest.fixture(scope="module")
 def agents(tmp_path_factory):
-    lab = Lab(tmp_path_factory.mktemp("agents"), spec=HERE / "agents_sequence.yaml", lease=15.0)
+    lab = Lab(tmp_path_factory.mktemp("agents"), spec=HERE / "agents_sequence.yaml", lease=15.0, shared=64)
     try:
         graphs = {"sequence": lab.graph, "parallel": compiled(HERE / "agents_parallel.yaml")}
         found = Agents(lab, {}, graphs)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    found = Lab(tmp_path_factory.mktemp("maps"), spec=HERE / "maps.yaml", lease=15.0)
+    found = Lab(tmp_path_factory.mktemp("maps"), spec=HERE / "maps.yaml", lease=15.0, shared=64)
     yield found
     found.close()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.render.text import one_line, plain
 from orchestrator.cli.render.values import MARKS, count, elapsed, money
+from orchestrator.clock import rfc3339
 from orchestrator.errors import Exit
 
 if TYPE_CHECKING:
@@ -69,5 +70,12 @@ def describe_wait(wait: dict[str, Any]) -> str:
     """What a run waits for, on one line."""
     doubt = wait.get("reason") == "doubt"
     reason = "is in doubt: whether its effect happened is not known" if doubt else wait.get("reason")
-    texts = (wait.get("step"), reason, wait.get("message"))
-    return one_line(" ".join(str(text) for text in texts if text), 200)
+    texts = (wait.get("step"), reason, wait.get("message"), _old_driver(wait.get("driver")))
+    return one_line(" ".join(str(text) for text in texts if text), 300)
+
+
+def _old_driver(driver: dict[str, Any] | None) -> str:
+    """Who had the effect under way, and may still have."""
+    if driver is None:
+        return ""
+    return f"(process {driver['pid']} on {driver['host']} had it; last seen {rfc3339(driver['renewed_at'])})"

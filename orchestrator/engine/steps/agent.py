@@ -129,7 +129,7 @@ class Agent(Base):
         if isinstance(wants, Finish):
             decider.finish(act, wants.output)
         elif isinstance(wants, Stop):
-            decider.fail(act, wants.code, wants.message, detail=wants.detail or None)
+            decider.fail(act, wants.code, wants.message, **wants.more)
         else:
             decider.look_again(act)
 
@@ -156,7 +156,8 @@ class Agent(Base):
             decider.look_again(act)
             return
         error = (step.error if step is not None else None) or {"code": "failed", "message": "the model call failed"}
-        talk.wants = Stop(error["code"], error["message"], {"step": child.path, "status": error.get("status")})
+        more = {"step": child.path, "status": error.get("status"), "detail": error.get("detail")}
+        talk.wants = Stop(error["code"], error["message"], more)
         decider.look_later(act)
 
     def _result(self, act: Act, turn: int, index: int, call: ToolCall) -> tuple[str, Any, bool]:

@@ -61,7 +61,7 @@ def test_calls_beside_another_end_are_no_calls(stop):
 def test_the_limit_is_of_model_calls():
     conversation = talk(USE, stop="tool_use")
     conversation.add_results([("c", 1, False)])
-    assert after(conversation, turns=1) == Stop("turn_limit", "no end after 1 turns", {"turns": 1})
+    assert after(conversation, turns=1) == Stop("turn_limit", "no end after 1 turns", {"detail": {"turns": 1}})
 
 
 @pytest.mark.parametrize("said", ['{"n": 1}', ' {"n": 1}\n', '```json\n{"n": 1}\n```', '```\n{"n": 1}```'])
@@ -85,7 +85,7 @@ def test_output_that_does_not_fit_is_mended_twice_at_most(said, problem):
     stopped = after(conversation, output=NUMBER)
     assert isinstance(stopped, Stop)
     assert stopped.code == "invalid_output"
-    assert stopped.detail["problems"]
+    assert stopped.more["detail"]["problems"]
 
 
 def agent(*tools, operations=None):
