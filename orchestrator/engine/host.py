@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import gc
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -28,7 +29,7 @@ from orchestrator.journal.writer import Writer
 from orchestrator.jsonish import canonical, digest, loads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from orchestrator.clock import Clock
@@ -168,16 +169,18 @@ class Host:
         if row.ended and not (retry_failed and row.status in ("failed", "cancelled")):
             return end_of(run_id, fold(await self.store.load(run_id)))
         claimed = await self.store.claim(run_id, self.owner, force=force, explicit=True)
-        # Up to our claim: what comes after it, another driver wrote, and ours will be told so.
-        state = fold(await self.store.load(run_id, upto=claimed.head))
-        graph = graph_from_json(loads(await self.store.get_blob(state.started["graph"])))
-        await self._restore_files(state)
-        handle = self._handle(run_id, epoch=claimed.epoch, head=claimed.head, head_sum=claimed.head_sum)
-        first: list[Draft] = []
-        if state.finished is not None:
-            first.append(Draft("resumed", "", {**reopened(graph, state)}))
-            state.apply(first[0], seq=state.head + 1, at=self.clock.now())
-        return await self._drive(RunDriver(self, graph, state, handle), first)
+        with _no_collection():
+            # Up to our claim: what comes after it, another driver wrote, and ours will be told so.
+            state = fold(await self.store.load(run_id, upto=claimed.head))
+            graph = graph_from_json(loads(await self.store.get_blob(state.started["graph"])))
+            await self._restore_files(state)
+            handle = self._handle(run_id, epoch=claimed.epoch, head=claimed.head, head_sum=claimed.head_sum)
+            first: list[Draft] = []
+            if state.finished is not None:
+                first.append(Draft("resumed", "", {**reopened(graph, state)}))
+                state.apply(first[0], seq=state.head + 1, at=self.clock.now())
+            driver = RunDriver(self, graph, state, handle)
+        return await self._drive(driver, first)
 
     def stop(self, *, now: bool = False) -> None:
         """Start nothing more, journal what ends within the grace, give all runs up. ``now``: without the grace."""
@@ -287,6 +290,18 @@ class Host:
                 row = await self.store.get_run(driver.run_id)
                 if row.epoch != driver.handle.epoch:
                     driver.fence(Fenced(driver.run_id, epoch=driver.handle.epoch))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A whole journal becomes objects, none of them garbage: looking for some would cost a quarter of a resume."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def files_in(value: Any) -> set[str]:
