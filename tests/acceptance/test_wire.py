@@ -305,7 +305,7 @@ async def test_a_refused_request_is_not_sent_again_and_costs_nothing(
         tmp_path, {"status": status, "error": {"type": kind, "message": "no"}, "times": None}
     )
     assert end.error is not None
-    assert (end.error["code"], end.error["detail"]["status"], end.spend) == (code, status, 0)
+    assert (end.error["code"], end.error["status"], end.spend) == (code, status, 0)
     assert len(server.calls) == 1
 
 
