@@ -1,20 +1,24 @@
-"""The process between a driver and a program that it runs: it leaves nothing of the program running.
+"""The process between a driver and the programs that it runs: it leaves nothing of them running.
 
-It runs in a fresh interpreter without site packages, and imports little, and nothing of this package: start-up is most
-of what a call costs. Its arguments are three descriptors:
+One *server* belongs to a driver. It runs in a fresh interpreter without site packages, imports little, and nothing of
+this package, and lasts as long as the driver. For each program it forks a *guard*, which costs a tenth of a start. Its
+arguments are the descriptor of a socket and the pid of the driver. Each byte on the socket brings six descriptors:
 
-``ORDER`` a file with a marshalled mapping, ``{"argv", "env", "rlimits", "grace"}`` (``grace``: seconds between TERM and
-KILL); ``LIFE`` one that reads as ended when the driver has died or wants the program gone; ``REPORT`` gets one word and
-a number: ``exit CODE``, ``error ERRNO`` where the program could not be started, or ``killed 0``.
+``ORDER`` a file with a marshalled mapping, ``{"argv", "env", "folder", "script", "rlimits", "grace"}`` (``grace``:
+seconds between TERM and KILL; ``script``: None, or a new folder and the text of the file ``script`` in it); ``LIFE``
+one that reads as ended when the driver has died or wants the program gone; ``REPORT`` gets ``began`` just before the
+program does, and then ``exit CODE``, ``error ERRNO`` where it could not be started, or ``killed``; and the program's
+``stdin``, ``stdout`` and ``stderr``.
 
 The program's variables come in the order, so that none of them has a part in how this process runs.
 
-On Linux this process is the subreaper of all that the program starts: what leaves its session or loses its parent
-becomes this one's child. When there is none left, nothing is.
+On Linux a guard is the subreaper of all that its program starts: what leaves its session or loses its parent becomes
+the guard's child. When there is none left, nothing is. Guards end with their server, and the server with its driver.
 """
 
 from __future__ import annotations
 
+import _socket  # socket itself imports as much as all the rest
 import errno
 import marshal
 import os
@@ -27,23 +31,69 @@ from functools import partial
 TYPE_CHECKING = False  # typing is not imported here: it costs as much as all the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LINUX = sys.platform == "linux"
+_PASSED = 6
+_WORD = 4  # bytes of a descriptor
 
 
-def main(argv: list[str]) -> None:
-    """Start the program, wait for its end or for that of ``LIFE``, and kill what is left."""
-    order, life, report = (int(number) for number in argv)
-    with open(order, "rb") as file:  # noqa: PTH123  of a descriptor
-        wanted = marshal.load(file)  # noqa: S302  written by this very interpreter
-    for descriptor in (life, report):
-        os.set_inheritable(descriptor, False)  # the program has no part in what is said here
-    parent = os.getppid()
+def serve(argv: list[str]) -> None:
+    """Fork a guard for each order, until the driver is gone."""
+    number, driver = (int(word) for word in argv)
+    os.set_inheritable(number, False)
+    os.closerange(number + 1, os.sysconf("SC_OPEN_MAX"))
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, number)
     prctl = _prctl()
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guards that have ended are nobody's
+    watched: list[Any] = [control]
+    if hasattr(os, "pidfd_open"):
+        try:
+            watched.append(os.pidfd_open(driver))
+        except OSError:
+            return
+    # A copy of the socket in a fork of the driver's keeps it open: that alone would not do.
+    while os.getppid() == driver:
+        ready, _, _ = select.select(watched, [], [], 5.0)
+        if control not in ready:
+            continue
+        passed = _receive(control)
+        if not passed:
+            return
+        _fork(passed, prctl)
+
+
+def _receive(control: _socket.socket) -> list[int]:
+    """The descriptors of the next order, nothing where there are no more."""
+    body, parts, _, _ = control.recvmsg(1, _socket.CMSG_SPACE(_PASSED * _WORD))
+    if not body:
+        return []
+    data = b"".join(part for _, _, part in parts)
+    passed = [int.from_bytes(data[at : at + _WORD], sys.byteorder) for at in range(0, len(data), _WORD)]
+    for descriptor in passed:
+        os.set_inheritable(descriptor, False)
+    return passed
+
+
+def _fork(passed: list[int], prctl: Callable[[int, int], int]) -> None:
+    server = os.getpid()
+    try:
+        if len(passed) == _PASSED and os.fork() == 0:
+            try:
+                _guard(passed, server, prctl)
+            finally:
+                os._exit(0)
+    except OSError as error:
+        _say(passed[2], f"error {error.errno or errno.EAGAIN}")
+    for descriptor in passed:
+        os.close(descriptor)
+
+
+def _guard(passed: list[int], server: int, prctl: Callable[[int, int], int]) -> None:
+    """Start the program, wait for its end or for that of ``LIFE``, and kill what is left."""
+    order, life, report, *streams = passed
     wake, alarm = os.pipe()
     os.set_blocking(alarm, False)
     signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
@@ -51,13 +101,22 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, frame: ended.update(asked=True))
-    child = _start(wanted["argv"], wanted["env"], wanted["rlimits"], report, prctl)
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    with open(order, "rb") as file:  # noqa: PTH123  of a descriptor
+        wanted = marshal.load(file)  # noqa: S302  written by a driver of this very interpreter
+    if os.getppid() != server or select.select([life], [], [], 0)[0]:
+        return  # the driver went before anything began: nothing may begin now
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    child = _begin(wanted, report, prctl)
     if child is None:
         return
     for descriptor in (0, 1, 2):
         os.close(descriptor)  # so that the driver's ends see the program's end, not this process's
     code = None
-    while code is None and not ended["asked"] and os.getppid() == parent:
+    while code is None and not ended["asked"] and os.getppid() == server:
         ready, _, _ = select.select([life, wake], [], [], 5.0)
         if wake in ready:
             os.read(wake, 512)
@@ -65,17 +124,57 @@ def main(argv: list[str]) -> None:
             break
         code = _reap(child)
     _clear(child, wanted["grace"])
-    _say(report, "killed", 0) if code is None else _say(report, "exit", code)
+    _remove(wanted["script"])
+    _say(report, "killed" if code is None else f"exit {code}")
+
+
+def _begin(wanted: dict[str, Any], report: int, prctl: Callable[[int, int], int]) -> int | None:
+    """The pid of the program; None, and the errno in the report, where it could not be started."""
+    try:
+        os.chdir(wanted["folder"])
+        _write(wanted["script"])
+        _say(report, "began")
+        try:
+            return _start(wanted["argv"], wanted["env"], wanted["rlimits"], prctl)
+        except OSError:
+            _remove(wanted["script"])
+            raise
+    except OSError as error:
+        _say(report, f"error {error.errno or errno.EINVAL}")
+        return None
+
+
+def _write(script: tuple[str, bytes] | None) -> None:
+    if script is not None:
+        folder, body = script
+        os.mkdir(folder, 0o700)  # noqa: PTH102  pathlib is not imported here: it costs as much as all the rest
+        try:
+            with open(f"{folder}/script", "xb") as file:  # noqa: PTH123  as above
+                file.write(body)
+        except OSError:
+            _remove(script)
+            raise
+
+
+def _remove(script: tuple[str, bytes] | None) -> None:
+    """Remove the script, and what it may have put beside itself."""
+    if script is not None:
+        for above, folders, files in os.walk(script[0], topdown=False):
+            for name in files:
+                _ignoring(partial(os.unlink, f"{above}/{name}"))
+            for name in folders:
+                whole = f"{above}/{name}"
+                _ignoring(partial(os.unlink if os.path.islink(whole) else os.rmdir, whole))  # noqa: PTH114  as above
+        _ignoring(partial(os.rmdir, script[0]))
 
 
 def _start(
     program: list[str],
     environment: dict[str, str],
     limits: dict[str, int],
-    report: int,
     prctl: Callable[[int, int], int],
-) -> int | None:
-    """Fork and exec the program in a session of its own; None, and the errno in the report, where that fails."""
+) -> int:
+    """Fork and exec the program in a session of its own. OSError where that fails."""
     reader, writer = os.pipe()
     me = os.getpid()
     child = os.fork()
@@ -101,8 +200,7 @@ def _start(
     os.close(reader)
     if failure:
         os.waitpid(child, 0)
-        _say(report, "error", int(failure))
-        return None
+        raise OSError(int(failure), "not started")
     return child
 
 
@@ -180,7 +278,7 @@ def _children_left() -> bool:
 def descendants(root: int) -> list[int]:
     """The pids of all processes below ``root``, by /proc."""
     children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208  pathlib is not imported here: it costs as much as all the rest
+    for name in os.listdir("/proc"):  # noqa: PTH208  as above
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", "rb") as stat:  # noqa: PTH123  as above
@@ -197,8 +295,8 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def _say(report: int, word: str, number: int) -> None:
-    _ignoring(lambda: os.write(report, f"{word} {number}\n".encode()))
+def _say(report: int, words: str) -> None:
+    _ignoring(lambda: os.write(report, f"{words}\n".encode()))
 
 
 def _ignoring(act: Callable[[], object]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import marshal
 import os
-import subprocess
+import signal
+import socket
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -14,19 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.abc
 
 from orchestrator.tools.policy import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
 
 GRACE = 1.0
 """Seconds between TERM and KILL."""
 
-# Imported, not run as a file: so that it is compiled once, and not at each call.
-_GUARD = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); from guard import main; main(sys.argv[1:])"
+# Imported, not run as a file: so that it is compiled once, and not at each start.
+_SERVE = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); from guard import serve; serve(sys.argv[1:])"
+_CONTROL = 3
 _CHUNK = 65_536
+_TRIES = 3
+_BEGAN = b"began\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,38 +69,68 @@ async def run(
     folder: str,
     stdin: bytes | None = None,
     rlimits: Mapping[str, int] | None = None,
+    script: tuple[str, bytes] | None = None,
     grace: float = GRACE,
     seen: Callable[[bytes], None] | None = None,
 ) -> Ended | NotStarted | Vanished:
     """Run ``argv`` with exactly the variables of ``env`` in ``folder``; ``seen`` is given stdout as it comes.
 
-    Everything that the program started is killed when it ends, when this call is cancelled (which then goes on), and
-    when this process dies.
+    ``script`` is a folder that there is not yet and the text of the file ``script`` in it; both last as long as the
+    program. Everything that the program started is killed, and that folder removed, when it ends, when this call is
+    cancelled (which then goes on), and when this process dies.
     """
-    order = _order({"argv": list(argv), "env": dict(env), "rlimits": dict(rlimits or {}), "grace": grace})
-    life_read, life_write = os.pipe()
-    report_read, report_write = os.pipe()
-    passed = (order, life_read, report_write)
-    life = _Descriptor(life_write)
-    try:
-        try:
-            process = await anyio.open_process(
-                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _GUARD, *map(str, passed)],
-                env={},
-                cwd=folder,
-                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-                start_new_session=True,
-                pass_fds=passed,
-            )
-        except OSError as error:
-            os.close(report_read)
-            return NotStarted(error.errno or errno.EINVAL)
-        finally:
-            for descriptor in passed:
-                os.close(descriptor)
-        return await _attend(process, stdin, life, report_read, seen)
-    finally:
-        life.close()
+    order: dict[str, object] = {
+        "argv": list(argv),
+        "env": dict(env),
+        "folder": folder,
+        "script": script,
+        "rlimits": dict(rlimits or {}),
+        "grace": grace,
+    }
+    for _ in range(_TRIES):
+        with contextlib.ExitStack() as ours:
+            try:
+                with contextlib.ExitStack() as theirs:
+                    program = _Program.make(order, ours, theirs, stdin is not None)
+                    await _hand_over(program.passed)
+            except OSError as error:
+                return NotStarted(error.errno or errno.EINVAL)
+            end = await _attend(program, stdin, seen)
+            if end is not None:
+                return end
+    return NotStarted(errno.EAGAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """A program that is asked for: the descriptors that its guard gets, and our ends of them."""
+
+    passed: tuple[int, ...]
+    life: _Descriptor
+    report: int
+    stdin: _Descriptor | None
+    stdout: int
+    stderr: int
+
+    @classmethod
+    def make(
+        cls, order: dict[str, object], ours: contextlib.ExitStack, theirs: contextlib.ExitStack, fed: bool
+    ) -> _Program:
+        """``ours`` and ``theirs`` close what is opened here. OSError where there are no more descriptors."""
+        written = theirs.enter_context(_Descriptor(_order(order)))
+        life, keep = _pipe(theirs, ours)
+        report, said = _pipe(ours, theirs)
+        stdin, feed = _pipe(theirs, ours) if fed else (_Descriptor(os.open(os.devnull, os.O_RDONLY)), None)
+        theirs.enter_context(stdin)
+        stdout, out = _pipe(ours, theirs)
+        stderr, err = _pipe(ours, theirs)
+        passed = tuple(one.number for one in (written, life, said, stdin, out, err))
+        return cls(passed, keep, report.number, feed, stdout.number, stderr.number)
+
+
+def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[_Descriptor, _Descriptor]:
+    read, write = os.pipe()
+    return reader.enter_context(_Descriptor(read)), writer.enter_context(_Descriptor(write))
 
 
 def _order(order: dict[str, object]) -> int:
@@ -111,55 +146,117 @@ def _order(order: dict[str, object]) -> int:
     return descriptor
 
 
+# --- the server of guards
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """The process that forks guards, of the process ``owner``."""
+
+    owner: int
+    pid: int
+    control: socket.socket
+
+    @classmethod
+    def start(cls) -> _Server:
+        """Start it; it is ready to be asked at once."""
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
+        nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+        words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _SERVE, str(_CONTROL), str(os.getpid())]
+        with its:
+            actions = [*nowhere, (os.POSIX_SPAWN_DUP2, its.fileno(), _CONTROL)]
+            pid = os.posix_spawn(sys.executable, words, {}, file_actions=actions, setsid=True)
+        return cls(os.getpid(), pid, ours)
+
+    def usable(self) -> bool:
+        """Whether it is this process's, and lives."""
+        if self.owner != os.getpid():
+            return False
+        try:
+            return os.waitpid(self.pid, os.WNOHANG) == (0, 0)
+        except ChildProcessError:
+            return False
+
+    def stop(self) -> None:
+        """End it: guards that are left end with it."""
+        self.control.close()
+        if self.usable():
+            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+
+
+_servers: list[_Server] = []
+
+
+def _server() -> _Server:
+    """The one of this process, started when it is first needed, and again where somebody killed it."""
+    if not _servers or not _servers[-1].usable():
+        if not _servers:
+            atexit.register(_stop)
+        _stop()
+        _servers.append(_Server.start())
+    return _servers[-1]
+
+
+def _stop() -> None:
+    while _servers:
+        _servers.pop().stop()
+
+
+async def _hand_over(passed: tuple[int, ...]) -> None:
+    """Give descriptors to the server. OSError where that cannot be."""
+    while True:
+        try:
+            socket.send_fds(_server().control, [b"+"], list(passed), socket.MSG_NOSIGNAL)
+            return
+        except BlockingIOError:
+            await anyio.sleep(0.002)
+        except ConnectionError:
+            _stop()  # killed just now
+
+
+# --- one program
+
+
 async def _attend(
-    process: anyio.abc.Process,
-    stdin: bytes | None,
-    life: _Descriptor,
-    report: int,
-    seen: Callable[[bytes], None] | None,
-) -> Ended | NotStarted | Vanished:
-    out, err = _Kept(seen), _Kept(None)
+    program: _Program, stdin: bytes | None, seen: Callable[[bytes], None] | None
+) -> Ended | NotStarted | Vanished | None:
+    """The end of a program; None where its order was lost with the server, before anything began."""
+    out, err, report = _Kept(seen), _Kept(None), _Kept(None)
     try:
         async with anyio.create_task_group() as group:
-            if stdin is not None:
-                group.start_soon(_write, process, stdin)
-            group.start_soon(out.read, process.stdout)
-            group.start_soon(err.read, process.stderr)
-            await process.wait()
+            if stdin is not None and program.stdin is not None:
+                group.start_soon(_feed, program.stdin, stdin)
+            group.start_soon(out.read, program.stdout)
+            group.start_soon(err.read, program.stderr)
+            await report.read(program.report)
+            if bytes(report.body) in (b"", _BEGAN):
+                group.cancel_scope.cancel()  # no guard has seen to it that nobody holds the outputs
     finally:
         with anyio.CancelScope(shield=True):
-            life.close()
-            await process.wait()
-            with contextlib.suppress(anyio.BrokenResourceError):
-                await process.aclose()
-        said = _said(report)
-    match said:
-        case ["exit", code]:
+            program.life.close()
+            await report.read(program.report)
+    match report.body.decode().split():
+        case []:
+            return None
+        case [*_, "exit", code]:
             return Ended(int(code), bytes(out.body), bytes(err.body), out.dropped, err.dropped)
-        case ["error", number]:
+        case [*_, "error", number]:
             return NotStarted(int(number))
         case _:
             return Vanished()
 
 
-def _said(report: int) -> list[str]:
-    """The guard's report, nothing where it died before it could make one; closes the descriptor."""
-    os.set_blocking(report, False)
-    try:
-        return os.read(report, 4096).decode().split()
-    except BlockingIOError:
-        return []
-    finally:
-        os.close(report)
-
-
-async def _write(process: anyio.abc.Process, body: bytes) -> None:
-    assert process.stdin is not None
+async def _feed(stdin: _Descriptor, body: bytes) -> None:
+    os.set_blocking(stdin.number, False)
+    left = memoryview(body)
     # A program need not read what it is given.
-    with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError):
-        await process.stdin.send(body)
-    with contextlib.suppress(anyio.BrokenResourceError, ConnectionError):
-        await process.stdin.aclose()
+    with stdin, contextlib.suppress(BrokenPipeError):
+        while left:
+            await anyio.wait_writable(stdin.number)
+            left = left[os.write(stdin.number, left[:_CHUNK]) :]
 
 
 class _Kept:
@@ -170,25 +267,37 @@ class _Kept:
         self.dropped = 0
         self._seen = seen
 
-    async def read(self, stream: anyio.abc.ByteReceiveStream | None) -> None:
-        assert stream is not None
-        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            while True:
-                chunk = await stream.receive(_CHUNK)
-                room = KEPT - len(self.body)
-                self.body += chunk[:room]
-                self.dropped += max(len(chunk) - room, 0)
-                if self._seen is not None:
-                    self._seen(chunk)
+    async def read(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        while True:
+            await anyio.wait_readable(descriptor)
+            try:
+                chunk = os.read(descriptor, _CHUNK)
+            except BlockingIOError:
+                continue
+            if not chunk:
+                return
+            room = KEPT - len(self.body)
+            self.body += chunk[:room]
+            self.dropped += max(len(chunk) - room, 0)
+            if self._seen is not None:
+                self._seen(chunk)
 
 
 class _Descriptor:
     """A descriptor that is closed once, whoever comes first."""
 
     def __init__(self, number: int) -> None:
-        self._number: int | None = number
+        self.number = number
+        self._open = True
 
     def close(self) -> None:
-        number, self._number = self._number, None
-        if number is not None:
-            os.close(number)
+        if self._open:
+            self._open = False
+            os.close(self.number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -21,12 +21,14 @@ from urllib.parse import quote, quote_plus
 from orchestrator.errors import Exit, OrchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 SHORTEST = 4
+_BROKEN = 8  # characters of a text in lines for each that counts: breaks and indents are the others
 _LINE = 8
 _MARKER = re.compile("\0secret:([^\0]*)\0")
-_WRAPPABLE = 12
+_NEWLINE = r"(?:[\r\n]|\\[rn])[ \t]*"  # as it stands or escaped, and an indent
+_BREAK = re.compile(_NEWLINE + r"|\\$")
 
 
 class UnknownSecret(OrchError):
@@ -84,12 +86,12 @@ class Redactor:
             for part in _parts(value):
                 for form in _forms(part):
                     forms.setdefault(form, shown)
-                for form in _base64_forms(part):
+                for form in _wrappable_forms(part):
                     forms.setdefault(form, shown)
                     encoded.setdefault(form, shown)
         self.weak = tuple(weak)
         self.forms = sorted(forms.items(), key=lambda item: -len(item[0]))
-        self._encoded = [(form, shown) for form, shown in encoded.items() if len(form) >= _WRAPPABLE]
+        self.wrappable = tuple(encoded.items())
 
     def __call__(self, value: Any) -> Any:
         """``value`` without secrets: text, bytes, or JSON at any depth, keys too. Other values come back unchanged."""
@@ -112,7 +114,7 @@ class Redactor:
         whole = self._whole.get(text)
         if whole is not None:
             return whole
-        spans = list(self._spans(text))
+        spans = list(self.spans(text))
         return _replace(text, spans) if spans else text
 
     def stream(self) -> RedactedStream:
@@ -129,29 +131,34 @@ class Redactor:
             for needle in [form.encode("utf-8", "surrogatepass").decode("latin-1")]
             for at in _find_all(text, needle)
         ]
+        spans += self._wrapped(text)
         return _replace(text, spans).encode("latin-1") if spans else body
 
-    def _spans(self, text: str) -> Iterator[tuple[int, int, str]]:
+    def spans(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Where ``text`` holds secrets: begin, end, and what is shown there."""
         for form, shown in self.forms:
             for at in _find_all(text, form):
                 yield at, at + len(form), shown
-        for form, shown in self._encoded:
-            # A line break inside the head leaves the tail whole: lines are longer than a form's end.
-            if form[:6] in text or form[-6:] in text:
+        yield from self._wrapped(text)
+
+    def _wrapped(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """The spans of encoded values that are broken over lines."""
+        if not self.wrappable or not ("\n" in text or "\r" in text or "\\n" in text or "\\r" in text):
+            return
+        joined = _BREAK.sub("", text)
+        for form, shown in self.wrappable:
+            if form in joined:
                 for match in _wrapped(form).finditer(text):
                     yield match.start(), match.end(), shown
 
 
 class RedactedStream:
-    """Redacts a text given in chunks. It holds back just what may be the beginning of a secret's form.
-
-    Base64 wrapped over lines is found in whole texts only.
-    """
+    """Redacts a text given in chunks. It holds back just what may be the beginning of a secret's form."""
 
     def __init__(self, redactor: Redactor) -> None:
-        self._forms = redactor.forms
-        self._prefixes = frozenset(form[:end] for form, _ in self._forms for end in range(1, len(form)))
-        self._longest = max((len(form) for form, _ in self._forms), default=1)
+        self._redactor = redactor
+        self._prefixes, self._longest = _prefixes(form for form, _ in redactor.forms)
+        self._broken, self._longest_broken = _prefixes(form for form, _ in redactor.wrappable)
         self._held = ""
 
     def feed(self, chunk: str) -> str:
@@ -171,14 +178,34 @@ class RedactedStream:
         return _replace(text, self._merged(text))
 
     def _merged(self, text: str) -> list[tuple[int, int, str]]:
-        found = ((at, at + len(form), shown) for form, shown in self._forms for at in _find_all(text, form))
-        return _merge(list(found))
+        return _merge(list(self._redactor.spans(text)))
 
     def _open_end(self, text: str) -> int:
-        for size in range(min(self._longest - 1, len(text)), 0, -1):
-            if text[-size:] in self._prefixes:
-                return size
-        return 0
+        """How many characters at the end of ``text`` may begin a secret's form, whole or broken over lines."""
+        size = _longest_end(text, self._prefixes, self._longest)
+        tail = text[-_BROKEN * self._longest_broken :]
+        kept: list[int] = []
+        at = 0
+        for match in _BREAK.finditer(tail):
+            kept += range(at, match.start())
+            at = match.end()
+        kept += range(at, len(tail))
+        joined = "".join([tail[index] for index in kept])
+        broken = _longest_end(joined, self._broken, self._longest_broken)
+        return max(size, len(tail) - kept[-broken] if broken else 0)
+
+
+def _prefixes(forms: Iterable[str]) -> tuple[frozenset[str], int]:
+    """The proper beginnings of some texts, and the length of the longest one of these texts."""
+    known = list(forms)
+    return frozenset(form[:end] for form in known for end in range(1, len(form))), max(map(len, known), default=1)
+
+
+def _longest_end(text: str, prefixes: frozenset[str], longest: int) -> int:
+    for size in range(min(longest - 1, len(text)), 0, -1):
+        if text[-size:] in prefixes:
+            return size
+    return 0
 
 
 def _parts(value: str) -> Iterator[str]:
@@ -208,11 +235,12 @@ def _forms(value: str) -> Iterator[str]:
         yield escaped
         yield re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), escaped)
         yield quote(escaped, safe="")
+
+
+def _wrappable_forms(value: str) -> Iterator[str]:
+    """Those that programs break over lines of one length: hexadecimal and base64."""
     digits = value.encode("utf-8", "surrogatepass").hex()
     yield from (digits, digits.upper())
-
-
-def _base64_forms(value: str) -> Iterator[str]:
     raw = value.encode("utf-8", "surrogatepass")
     for offset in range(3):
         text = base64.b64encode(bytes(offset) + raw + bytes(2)).decode()
@@ -225,8 +253,8 @@ def _base64_forms(value: str) -> Iterator[str]:
 
 @lru_cache(64)
 def _wrapped(form: str) -> re.Pattern[str]:
-    """``form`` with line breaks, as they stand or escaped, between any characters. Slow to compile, seldom needed."""
-    return re.compile(r"(?:\s|\\r|\\n)*".join(map(re.escape, form)))
+    """``form`` with line breaks between any characters. Slow to compile, seldom needed."""
+    return re.compile(f"(?:{_NEWLINE})*".join(map(re.escape, form)))
 
 
 def _find_all(text: str, needle: str) -> Iterator[int]:

@@ -24,17 +24,17 @@ import mimetypes
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestrator.ids import new_nonce
 from orchestrator.tools import protocol
 from orchestrator.tools.policy import KEPT, as_text, failed, finish, tail
 from orchestrator.tools.processes import Ended, NotStarted, Vanished, run
 from orchestrator.tools.protocol import Failed, FileOut, Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
 
     from orchestrator.tools.protocol import CallContext, Outcome
 
@@ -51,21 +51,26 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
     """Run the program once. See the module for the request."""
     folder = Path(request.get("folder") or context.folder)
     stdin = request.get("stdin")
-    with _command(request, context) as argv:
-        if not argv:
-            return failed(context, "tool_error", "no program to run", no_effect=True)
-        try:
-            _make(folder)
-        except OSError as error:
-            return failed(context, "tool_error", f"{folder}: {error.strerror}", no_effect=True)
+    argv, home = _command(request, context)
+    if not argv:
+        return failed(context, "tool_error", "no program to run", no_effect=True)
+    try:
+        _make(folder)
+    except OSError as error:
+        return failed(context, "tool_error", f"{folder}: {error.strerror}", no_effect=True)
+    try:
         end = await run(
             argv,
             env=environment(context, request.get("env") or {}, request.get("env_names") or ()),
             folder=str(folder),
             stdin=None if stdin is None else _word(stdin, context).encode("utf-8", "surrogateescape"),
             rlimits=request.get("rlimits"),
+            script=None if home is None else (home, request["script"].encode("utf-8", "surrogateescape")),
             seen=_shown(context),
         )
+    finally:
+        if home is not None:
+            shutil.rmtree(home, ignore_errors=True)  # where the program killed its guard
     match end:
         case NotStarted():
             return failed(context, "tool_error", f"{argv[0]}: {end}", no_effect=True)
@@ -98,29 +103,21 @@ def _word(value: Any, context: CallContext) -> str:
     return as_text(context.reveal(value))
 
 
-@contextmanager
-def _command(request: dict[str, Any], context: CallContext) -> Generator[list[str]]:
-    """The argv of the call, with its script in a file that lives as long as the call."""
+def _command(request: dict[str, Any], context: CallContext) -> tuple[list[str], str | None]:
+    """The argv of the call, and the folder that its script is to stand in, if it stands in a file."""
     launcher = [as_text(item) for item in request.get("launcher") or []]
     if "argv" in request:
-        yield [*launcher, *(_word(item, context) for item in request["argv"])]
-        return
+        return [*launcher, *(_word(item, context) for item in request["argv"])], None
     shell = request.get("shell") or "bash"
     words = SHELLS.get(shell, [shell]) if isinstance(shell, str) else cast("list[str]", shell)
     arguments = [_word(item, context) for item in request.get("args") or []]
     if launcher and isinstance(shell, str) and shell in SHELLS:
         name = [] if shell == "python3" else ["script"]
-        yield [*launcher, *words, "-c", request["script"], *name, *arguments]
-        return
+        return [*launcher, *words, "-c", request["script"], *name, *arguments], None
     if not any("{0}" in word for word in words):
         words = [*words, "{0}"]
-    home = tempfile.mkdtemp(prefix="orch-")
-    try:
-        file = Path(home, "script")
-        file.write_text(request["script"], encoding="utf-8", errors="surrogateescape", newline="")
-        yield [*launcher, *(word.replace("{0}", str(file)) for word in words), *arguments]
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    home = f"{tempfile.gettempdir()}/orch-{new_nonce()}"
+    return [*launcher, *(word.replace("{0}", f"{home}/script") for word in words), *arguments], home
 
 
 def _ended(end: Ended, request: dict[str, Any], folder: Path, context: CallContext) -> Outcome:
