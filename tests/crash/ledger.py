@@ -53,8 +53,8 @@ class Ledger:
             connection.connect(str(self.socket))
             connection.shutdown(socket.SHUT_WR)
             connection.recv(1)
-        found = (json.loads(line) for line in self.file.read_text().splitlines())
-        return [line for line in found if line["run"] == run]
+        told = f'"run": "{run}"'
+        return [json.loads(line) for line in self.file.read_text().splitlines() if told in line]
 
     def close(self) -> None:
         self.process.communicate()
