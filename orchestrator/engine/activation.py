@@ -77,10 +77,10 @@ class Act:
         return self.state.steps.get(self.path)
 
     def items(self) -> list[dict[str, Any]]:
-        """``.items`` of a map or a group."""
+        """``.items`` of a map or a group; steps of ``finally`` are none of them."""
         config = self.node.config
         if isinstance(config, GroupConfig):
-            return [item_of(self.state, f"{self.path}/{name}", name) for name in config.block.by_name]
+            return [item_of(self.state, f"{self.path}/{node.name}", node.name) for node in config.block.nodes]
         step = self.recorded
         if step is None or step.expanded is None:
             return []

@@ -461,13 +461,13 @@ class Decider:
         owner = act.owner
         if isinstance(owner, BlockAct):
             self._block_child_ended(owner, act)
-        elif owner.phase is not Phase.ENDED:
-            if act.role != "fallback":
-                steps.KINDS[owner.kind].child_ended(self, owner, act)
-            elif owner.stop is None:
-                self._fallback_ended(owner, act)
-            if owner.stop is not None:
-                self.look_again(owner)
+            return
+        if act.role != "fallback":
+            steps.KINDS[owner.kind].child_ended(self, owner, act)
+        elif owner.stop is None:
+            self._fallback_ended(owner, act)
+        if owner.stop is not None:
+            self.look_again(owner)
 
     # Scopes of named steps
 

@@ -261,19 +261,32 @@ async def test_failed_items_of_a_map_are_taken_up_and_done_ones_are_not(bench):
     await proved(bench, found)
 
 
+class Jumping(SystemClock):
+    """Time that a test sends ahead."""
+
+    ahead = 0
+
+    def now(self):
+        return super().now() + self.ahead
+
+
 async def test_an_end_that_came_too_late_for_its_timeout_is_the_timeouts(bench):
     """A step whose thread cannot be stopped ends when it ends: its group has failed by then."""
-
-    async def stubborn(request, context):
-        with anyio.CancelScope(shield=True):
-            await anyio.sleep(0.05)
-        return Done("late")
-
-    bench.perform = stubborn
+    clock = Jumping()
     found = graph(
-        group("g", call("a"), timeout=Const(10_000), on_error="continue"), outputs={"g": "steps.g.error.code", "s": "1"}
+        group("g", call("a"), timeout=Const(60_000_000), on_error="continue"),
+        outputs={"g": "steps.g.error.code"},
     )
-    async with bench.host() as host:
+    async with bench.host(clock=clock) as host:
+
+        async def stubborn(request, context):
+            clock.ahead = 3_600_000_000
+            host._drivers["r"].poke()
+            with anyio.CancelScope(shield=True):
+                await bench.kind("fired").wait()
+            return Done("late")
+
+        bench.perform = stubborn
         end = await bench.start(host, found)
     assert end.outputs["g"] == "timeout"
     assert ("done", "g/a") in [(r.kind, r.path) for r in await proved(bench, found)]

@@ -465,3 +465,11 @@ def test_secrets_are_references_and_null_where_an_optional_one_was_not_set():
     secrets = SecretsView(frozenset({"A"}))
     assert "A" in secrets.get_field("A")
     assert secrets.get_field("B") is None
+
+
+def test_steps_of_finally_count_for_nothing():
+    settled = Join(mode="settled", min_success=Const(2))
+    node = group("g", call("a"), call("b"), finally_=(call("f"),), join=settled, on_error="continue")
+    found = graph(node, outputs={"s": "steps.g.status", "ok": "steps.g.ok", "o": "steps.g.output"})
+    assert World(found, answer=failing("g/b")).play().end["outputs"] == {"s": "failed", "ok": 1, "o": None}
+    assert World(found).play().end["outputs"] == {"s": "done", "ok": 2, "o": {"a": 1, "b": 1}}
