@@ -358,7 +358,8 @@ class Decider:
             timeout = self.timeout(act, act.node.timeout)
             step = act.recorded
             if timeout is not None and (step is None or step.fired is None):
-                self.timers[act.path] = act.ready_at + timeout
+                # A run that is taken up again has its time anew.
+                self.timers[act.path] = max(act.ready_at, self.state.resumed_at) + timeout
 
     def _condition(self, act: Act) -> bool | None:
         """Whether ``if`` lets the step run; None where that has to be decided."""

@@ -32,7 +32,7 @@ class StepState:
     __slots__ = (
         "attempt", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures", "files", "fired",
         "fired_seq", "handled", "key", "logical", "lost", "open", "output", "output_size", "overflow", "path",
-        "ready_at", "reply", "request", "reserve", "resolved", "retry_at", "round", "started_at", "status", "tokens",
+        "reply", "request", "reserve", "resolved", "retry_at", "round", "started_at", "status", "tokens",
         "tool", "waiting",
     )  # fmt: skip
 
@@ -65,7 +65,6 @@ class StepState:
         self.cost: int | None = 0
         self.tokens = 0
         self.retry_at: int | None = None
-        self.ready_at: int | None = None
         self.started_at: int | None = None
         self.ended_at: int | None = None
         self.ended_seq = 0
@@ -88,6 +87,7 @@ class RunState:
         self.started_at = 0
         self.finished: dict[str, Any] | None = None
         self.finished_at: int | None = None
+        self.resumed_at = 0
         self.cancel: dict[str, Any] | None = None
         self.cancel_seq = 0
         self.paused: dict[str, Any] | None = None
@@ -258,8 +258,9 @@ class RunState:
     def _paused(self, _path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
         self.paused = body
 
-    def _resumed(self, _path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+    def _resumed(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
         """An explicit resume of a run that had ended: its end, and those of the steps named, are taken back."""
+        self.resumed_at = at
         self.paused = None
         self.finished = None
         self.finished_at = None
