@@ -29,7 +29,7 @@ from orchestrator.journal.writer import Writer
 from orchestrator.jsonish import canonical, digest, loads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
     from types import TracebackType
 
     from orchestrator.clock import Clock
@@ -293,7 +293,7 @@ class Host:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _no_collection() -> Generator[None]:
     """A whole journal becomes objects, none of them garbage: looking for some would cost a quarter of a resume."""
     enabled = gc.isenabled()
     gc.disable()
