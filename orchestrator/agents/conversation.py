@@ -25,7 +25,8 @@ class ToolCall:
 
 
 class Conversation:
-    """The messages so far. ``turn`` counts the replies; ``calls`` are those of the last reply."""
+    """The messages so far. ``turn`` counts the replies; ``calls`` are those of the last reply, ``last`` the text of
+    the last message that has any."""
 
     __slots__ = ("_hash", "calls", "last", "messages", "repairs", "results", "size", "stop", "turn")
 
@@ -54,6 +55,7 @@ class Conversation:
 
     def add_user(self, text: str) -> None:
         """The prompt, or what the engine has to say (a repair)."""
+        self.last = text
         self._add({"role": "user", "content": [{"type": "text", "text": text or " "}]})
 
     def add_reply(self, reply: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from orchestrator.engine import outcomes
 from orchestrator.engine.decide import Decider, RunInfo
 from orchestrator.engine.effects import Effects
 from orchestrator.engine.ends import RunEnd, end_of
+from orchestrator.graph.nodes import CallConfig
 from orchestrator.journal.errors import Fenced, StoreError
 from orchestrator.journal.records import Draft, Record
 from orchestrator.journal.store import InboxRow, Projection
@@ -47,7 +48,7 @@ class RunDriver:
         self.error: Exception | None = None
         self._launch: deque[tuple[int, Intent]] = deque()
         self._running: dict[str, anyio.CancelScope] = {}
-        self._unsafe: deque[tuple[int, Draft]] = deque()
+        self._unsafe: deque[tuple[int, Sequence[Draft], Sequence[Record]]] = deque()
         self._wake = anyio.Event()
         self._taken: set[str] = set()
         self._spent = (-1, -1)
@@ -168,18 +169,22 @@ class RunDriver:
         self.decider.cancels.clear()
         if records:
             finished = self.state.finished is not None
-            self._unsafe.append((seq, drafts[0]) if drafts else (seq, Draft("received", "", {})))
+            self._unsafe.append((seq, drafts, records))
             self.host.writer.append(
                 self.handle, records, self._projection(), create=create, consumed=pairs, release=finished
             )
-            self.host.tell(self.run_id, records)
         if not self.decider.in_flight or self.decider.permitted or self.decider.timers:
             self._wake.set()
 
     def _startable(self, now: int) -> list[Intent]:
         if not self.decider.permitted or self._stopping or not self.host.may_start():
             return []
-        return [intent for intent in self.decider.permitted.values() if intent.not_before <= now]
+        ready = [intent for intent in self.decider.permitted.values() if intent.not_before <= now]
+        return [intent for intent in ready if not _takes_process(intent) or self.host.take_process()]
+
+    def _give_back(self, intent: Intent) -> None:
+        if _takes_process(intent):
+            self.host.free_process()
 
     def _started(self, intent: Intent) -> Draft:
         body: dict[str, Any] = {
@@ -228,12 +233,13 @@ class RunDriver:
                 scope = self._running[intent.path] = anyio.CancelScope()
                 self.host.spawn(self._effect, intent, scope)
         while self._unsafe and self._unsafe[0][0] <= head:
-            self._unsafe.popleft()
+            self.host.tell(self.run_id, self._unsafe.popleft()[2])
         if self.state.finished is not None:
             self._wake.set()
 
     def _never_began(self, intent: Intent) -> None:
         """Its scope was stopped between ``started`` and the start."""
+        self._give_back(intent)
         if not self._stopping:
             self._pump([outcomes.cancelled(intent, began=False)])
 
@@ -274,7 +280,9 @@ class RunDriver:
     # Time
 
     def _due(self) -> int | None:
-        times = [intent.not_before for intent in self.decider.permitted.values()]
+        now = self.host.clock.now()
+        # What may start and does not waits for the lease, the store or a process: the host pokes when there is one.
+        times = [intent.not_before for intent in self.decider.permitted.values() if intent.not_before > now]
         times += self.decider.timers.values()
         return min(times, default=None)
 
@@ -282,9 +290,7 @@ class RunDriver:
         due = self._due()
         if due is None or self.state.finished is not None:
             return math.inf
-        seconds = (due - self.host.clock.now()) / 1_000_000
-        # What is due and does not start waits for the lease or the store: the host pokes when either is back.
-        return max(seconds, 0.0) if self.host.may_start() or seconds > 0 else math.inf
+        return max((due - self.host.clock.now()) / 1_000_000, 0.0)
 
     def _fire(self) -> None:
         """Time has passed: timers that are due go off, and what waited for its time may start."""
@@ -351,7 +357,11 @@ class RunDriver:
             intent = self.decider.in_flight.get(path)
             if intent is None or intent.effect != "write":
                 scope.cancel()
-        unsafe = [draft for _, draft in self._unsafe if draft.kind in ("done", "failed", "waiting")]
+        for _, intent in self._launch:
+            self._give_back(intent)
+        self._launch.clear()
+        late = [draft for _, drafts, _ in self._unsafe for draft in drafts]
+        unsafe = [draft for draft in late if draft.kind in ("done", "failed", "waiting")]
         for draft in unsafe:
             await self._evidence(draft)
         with anyio.move_on_after(self.host.settings.grace):
@@ -377,6 +387,11 @@ class RunDriver:
 def _noted(row: InboxRow) -> Draft:
     """Something that changes nothing."""
     return Draft("received", row.path, {"kind": row.kind, "by": row.by})
+
+
+def _takes_process(intent: Intent) -> bool:
+    config = intent.act.node.config
+    return isinstance(config, CallConfig) and config.tool.kind == "shell"
 
 
 _NOTHING = Projection()

@@ -40,6 +40,13 @@ if TYPE_CHECKING:
 __all__ = ["Event", "Host", "RunEnd", "Settings"]
 
 
+MOST_PROCESSES = 64
+"""Children that one process has at once, over all of its runs; a step that finds no place starts later."""
+
+LONGEST_DEAF = 1.0
+"""Seconds that a message may wait in the inbox of a run that is driven."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All in seconds: the lease's length, the grace of a stop, how long the store may stay away."""
@@ -81,7 +88,8 @@ class Host:
         self._listen = listen
         self._drivers: dict[str, RunDriver] = {}
         self._renewed = 0.0
-        self._away = False
+        self._processes = 0
+        self._crowded = False
         self._stopped: Literal["", "grace", "now"] = ""
         self._tasks: Any = None
         self._stack = AsyncExitStack()
@@ -192,11 +200,23 @@ class Host:
 
     def may_start(self) -> bool:
         """Whether an effect may start: the lease is surely ours, and the store is there."""
-        return (
-            not self._away
-            and self.writer.away is None
-            and self.clock.boot() - self._renewed < self.settings.lease * 0.8
-        )
+        return self.writer.away is None and self.clock.boot() - self._renewed < self.settings.lease * 0.8
+
+    def take_process(self) -> bool:
+        """A place for one more child process; where there is none, whoever asks is poked when one is free."""
+        if self._processes >= MOST_PROCESSES:
+            self._crowded = True
+            return False
+        self._processes += 1
+        return True
+
+    def free_process(self) -> None:
+        """A child process has ended."""
+        self._processes -= 1
+        if self._crowded:
+            self._crowded = False
+            for driver in list(self._drivers.values()):
+                driver.poke()
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Run something in this process's task group."""
@@ -262,26 +282,31 @@ class Host:
         self._renewed = sent
 
     async def _keep_lease(self) -> None:
-        """Renew every third of the lease, and hand out what came into the inboxes."""
-        pause = self.settings.lease / 3
+        """Renew every third of the lease; look into the inboxes at least every second."""
+        every = self.settings.lease / 3
+        due = self.clock.boot() + every
         while True:
-            await anyio.sleep(pause)
+            await anyio.sleep(min(every, LONGEST_DEAF))
             try:
-                sent = self.clock.boot()
-                await self.store.renew(self.owner, self.settings.lease)
-                await self._look_for_thieves()
-                self._renewed = sent
+                if self.clock.boot() >= due - LONGEST_DEAF / 2:
+                    await self._renew()
+                    due = self.clock.boot() + every
                 rows = await self.store.pending_for(self.owner) if self._drivers else []
-            except UnknownDriver:
-                await self._register()
-                continue
             except StoreUnavailable:
-                pause = min(self.settings.lease / 15, 1.0)
                 continue
-            pause = self.settings.lease / 3
             for driver in list(self._drivers.values()):
                 driver.take([row for row in rows if row.run_id == driver.run_id])
-                driver.poke()
+
+    async def _renew(self) -> None:
+        sent = self.clock.boot()
+        try:
+            await self.store.renew(self.owner, self.settings.lease)
+        except UnknownDriver:
+            await self._register()
+        await self._look_for_thieves()
+        self._renewed = sent
+        for driver in list(self._drivers.values()):
+            driver.poke()
 
     async def _look_for_thieves(self) -> None:
         """See which runs are still ours: where one is not, what runs for it here has to end, and nothing may start."""
