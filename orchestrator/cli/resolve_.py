@@ -61,9 +61,10 @@ def _said(result: str | None, *, retry: bool, fail: bool) -> dict[str, Any]:
 
 
 async def _resolve(session: Session, reference: str, path: str, said: dict[str, Any]) -> str:
-    from orchestrator.app.history import NoSuchStep
+    from orchestrator.app.history import NoSuchStep, load_graph
     from orchestrator.app.runs import found_run
     from orchestrator.app.sending import send
+    from orchestrator.app.settling import fitting
     from orchestrator.journal.state import fold
 
     async with found_run(reference, session.config()) as found:
@@ -74,6 +75,9 @@ async def _resolve(session: Session, reference: str, path: str, said: dict[str, 
             raise NoSuchStep(path, run_id=run_id, known=list(state.steps))
         _check(step, ended=found.row.ended)
         request_id = f"resolve:{path}:{step.attempt}"
+        if "result" in said:
+            graph = await load_graph(found.store, found.row)
+            said = {"result": fitting(graph, state, run_id=run_id, path=path, result=said["result"])}
         kept = await send(found.store, run_id, kind="resolve", request_id=request_id, path=path, body=said)
         if kept.body != said:
             raise NotInDoubt(path, why=f"{kept.by} has settled it already")

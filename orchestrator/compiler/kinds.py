@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.agents.results import OPERATION_OUTPUTS, SHELL_OUTPUT
 from orchestrator.compiler.drafts import Call
 from orchestrator.compiler.fields import LISTS
-from orchestrator.compiler.tools import OPERATION_OUTPUTS, SHELL_OUTPUT, command, command_around, python_config
+from orchestrator.compiler.tools import command, command_around, python_config
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import (
     AgentConfig,

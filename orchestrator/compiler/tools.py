@@ -6,17 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.agents.builtin import FILE_OPERATIONS
+from orchestrator.agents.results import HTTP_OUTPUT, SHELL_OUTPUT
 from orchestrator.compiler.drafts import Call, ToolDraft
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import OnDoubt, ToolDef
 from orchestrator.spec import tools as written
 from orchestrator.spec.types import (
     ANY,
-    INTEGER,
     NO_DEFAULT,
-    OPEN_OBJECT,
-    STRING,
-    ListType,
     ObjectType,
     Type,
     facets_of,
@@ -36,16 +33,6 @@ if TYPE_CHECKING:
     from orchestrator.graph.nodes import Effect
     from orchestrator.spec.tools import HttpBody, ToolBase, ToolUse
 
-SHELL_OUTPUT: Final = ObjectType({"exit": INTEGER, "stdout": STRING, "stderr": STRING})
-HTTP_OUTPUT: Final = ObjectType({"status": INTEGER, "headers": OPEN_OBJECT, "body": ANY})
-OPERATION_OUTPUTS: Final[Mapping[str, Type]] = {
-    "read": STRING,
-    "list": ListType(ObjectType({"name": STRING, "type": STRING, "size": INTEGER})),
-    "glob": ListType(STRING),
-    "grep": ListType(ObjectType({"path": STRING, "line": INTEGER, "text": STRING})),
-    "write": ObjectType({"path": STRING, "bytes": INTEGER}),
-    "edit": ObjectType({"path": STRING, "line": INTEGER}),
-}
 READING: Final = ("read", "list", "glob", "grep")
 ANYTHING: Final = ObjectType({}, closed=False)
 NOTHING: Final = ObjectType({})

@@ -557,6 +557,16 @@ def test_a_killed_write_is_in_doubt_until_someone_settles_it(folder: Path) -> No
     assert document(doubt, 5)["waits"][0]["step"] == "wait"
     assert orch(folder, "resolve", "slow", "first", "--retry", "--store", STORE).returncode == 3
     assert orch(folder, "resolve", "slow", "wait", "--result", "{", "--store", STORE).returncode == 2
+    for bad, why in (
+        ('{"id": 7}', "'id' was unexpected"),
+        ('{"exit": "0", "stdout": "told", "stderr": ""}', "/exit"),
+        ("[]", "is not of type"),
+    ):
+        refused = orch(folder, "resolve", "slow", "wait", "--result", bad, "--store", STORE)
+        assert refused.returncode == 2
+        assert "E307" in refused.stderr
+        assert why in refused.stderr
+        assert "`exit`, `stdout`, `stderr`" in refused.stderr
     result = '{"exit": 0, "stdout": "told", "stderr": ""}'
     assert (
         document(orch(folder, "resolve", "slow", "wait", "--result", result, "--store", STORE))["status"] == "resolved"
