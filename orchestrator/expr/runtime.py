@@ -216,8 +216,11 @@ def sort_key(values: list[Any], what: str) -> None:
 
 
 def is_file(value: Any) -> bool:
-    """Whether a value is a stored file."""
-    return type(value) is dict and "$file" in value
+    """Whether a value is a stored file. Its name becomes a path: one that is no plain hash comes from elsewhere."""
+    if type(value) is not dict:
+        return False
+    name: Any = cast("dict[str, Any]", value).get("$file")
+    return isinstance(name, str) and name.isascii() and name.isalnum()
 
 
 def number_text(value: float) -> str:

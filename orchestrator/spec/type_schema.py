@@ -56,7 +56,7 @@ FACET_KEYWORDS: Final[Mapping[str, str]] = {
 _FILE_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
-        "$file": {"type": "string"},
+        "$file": {"type": "string", "pattern": "^[0-9A-Za-z]+$"},
         "name": {"type": "string"},
         "size": {"type": "integer"},
         "media_type": {"type": "string"},

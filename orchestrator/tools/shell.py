@@ -27,6 +27,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestrator.expr.runtime import is_file
 from orchestrator.ids import new_nonce
 from orchestrator.tools import protocol
 from orchestrator.tools.policy import KEPT, as_text, failed, finish, tail
@@ -98,7 +99,7 @@ def environment(context: CallContext, given: dict[str, Any], names: Sequence[str
 
 def _word(value: Any, context: CallContext) -> str:
     """A value as a program gets it: secrets revealed, a stored file as the path of its copy."""
-    if isinstance(value, dict) and "$file" in value:
+    if is_file(value):
         return str(context.stored(value["$file"]))
     return as_text(context.reveal(value))
 

@@ -59,6 +59,10 @@ tools:
     env: [LISTED]
     input: {word: any}
     effect: read
+  stored:
+    shell: {argv: [cat, "${{ args.document }}", "-- ${{ args.document }}"]}
+    input: {document: file}
+    effect: read
   script:
     shell: {script: 'env; printf "%s\\n" "$1" "$WORD"; cat', args: ["${{ args.word }}"], stdin: "${{ args.word }}"}
     env: {WORD: "${{ args.word }}"}
@@ -66,7 +70,7 @@ tools:
     effect: read
 steps:
   talk:
-    agent: {tools: [notes, page, any, program, script], output: {said: any}}
+    agent: {tools: [notes, page, any, program, script, stored], output: {said: any}}
     prompt: Go.
   tell:
     tool: {http: {url: WEB_URL/told, json: {said: "${{ steps.talk.output.said }}", parsed: "${{ args.text }}"}, allow_private: ALLOWED}, effect: read, input: {text: any}}
@@ -174,6 +178,9 @@ def uses(web: str, other: str, outside: str) -> list[dict[str, Any]]:
         ("page", {"page": "x", "url": f"http://{other}/"}),
         ("page", {"page": "x", "allow_private": True}),
     ]
+    for path in ("../../../../outside.txt", outside, "../escapes.yaml", "..", ".", ""):
+        file = {"$file": path, "name": "x", "size": 1, "media_type": "text/plain"}
+        calls += [("stored", {"document": file}), ("program", {"word": file}), ("script", {"word": file})]
     for page in PAGES:
         calls.append(("page", {"page": page.replace("OTHER", other), "note": page}))
     for url in URLS:

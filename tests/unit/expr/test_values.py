@@ -158,6 +158,13 @@ def test_dots_that_are_no_segment_of_an_inserted_value_stay(data: str, wanted: s
     assert rendered(compile_value(data, text=True, encode="url")) == wanted
 
 
+@pytest.mark.parametrize("name", ["../abc", "/etc/passwd", "..", ".", "", "a/b", "a\0b", "é", 1, None, ["abc"]])
+def test_an_object_that_only_looks_like_a_file_is_no_path(name: Any) -> None:
+    value = {"$file": name, "name": "x", "size": 1, "media_type": "text/plain"}
+    shown = render(compile_value("at ${{ o }}"), {"o": value}, now=0, seed="s", stored=lambda file: "/stored/leak")
+    assert json.loads(shown.removeprefix("at ")) == value
+
+
 def test_dots_matter_in_urls_alone() -> None:
     assert rendered(compile_value("x/${{ '..' }}", text=True)) == "x/.."
 

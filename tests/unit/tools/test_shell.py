@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,12 @@ async def test_variables_of_the_program_do_not_touch_its_guard(context: Any) -> 
     end = done(await perform({"argv": ["sh", "-c", 'echo "$PYTHONHOME"'], "env": env}, context))
     assert end["stdout"] == "/none\n"
     assert "python" not in end["stderr"]
+
+
+@pytest.mark.parametrize("name", ["../abc", "/etc/passwd", "..", "", None])
+async def test_an_object_that_only_looks_like_a_file_is_json(context: Any, name: Any) -> None:
+    shown = done(await perform({"argv": ["printf", "%s", {"$file": name}]}, context))["stdout"]
+    assert json.loads(shown) == {"$file": name}
 
 
 async def test_a_stored_file_is_the_path_of_its_copy(contexts: Any) -> None:
