@@ -20,6 +20,7 @@ from orchestrator.graph.nodes import CallConfig
 from orchestrator.journal.errors import Fenced, StoreError
 from orchestrator.journal.records import Draft, Record
 from orchestrator.journal.store import InboxRow, Projection
+from orchestrator.spec.types import check_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +130,10 @@ class RunDriver:
             return Draft("cancel_requested", "", {"reason": row.body.get("reason"), "by": row.by})
         if row.kind == "resolve":
             step = self.state.steps.get(row.path)
-            if step is not None and step.status == "waiting" and step.resolved is None:
+            act = self.decider.acts.get(row.path)
+            if act is None or step is None or step.status != "waiting" or step.resolved is not None:
+                return _noted(row)
+            if "result" not in row.body or not check_value(act.node.output or {}, row.body["result"]):
                 return Draft("resolved", row.path, {**row.body, "by": row.by})
         return _noted(row)
 
@@ -268,6 +272,7 @@ class RunDriver:
                 await self._evidence(draft)
         finally:
             self._running.pop(intent.path, None)
+            self._give_back(intent)
         if self.error is not None or (draft is None and self._stopping):
             self._wake.set()
         else:

@@ -99,6 +99,9 @@ class Effects:
                 )
             except Exception as error:  # noqa: BLE001 - the attempt boundary: whatever a tool raises is its result
                 outcome = Failed("tool_error", self._services.redact(f"{type(error).__name__}: {error}"))
+        if isinstance(outcome, Done) and outcome.overflow is not None and intent.act.role != "tool":
+            # A model is shown the head and may read on; a step that worked on a part without a word would be wrong.
+            outcome = Failed("too_large", f"the result is over {STEP_OUTPUT} bytes; keep it as a file (`files`)")
         return await self._kept(outcome)
 
     async def _call(self, intent: Intent, deadline: float) -> Outcome:

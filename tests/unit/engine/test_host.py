@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from orchestrator.clock import SystemClock
@@ -14,7 +16,6 @@ from orchestrator.engine.verify import verify
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import OnDoubt, Retry
 from orchestrator.journal.errors import Fenced, Held, NoSuchRun, RunTaken
-from orchestrator.journal.state import fold
 from orchestrator.journal.store import InboxRow
 from orchestrator.stores import open_store
 from orchestrator.tools.protocol import Done, Failed, FileOut
@@ -330,9 +331,9 @@ async def test_failed_runs_are_taken_up_again_where_they_failed(bench):
     assert verify(found, found_records, run_id="r") is None
 
 
-async def test_files_and_long_results_are_kept(bench):
+async def test_files_are_kept(bench):
     async def files(request, context):
-        return Done("head", files={"report": FileOut("r.md", b"# all", "text/markdown")}, overflow="head and tail")
+        return Done("head", files={"report": FileOut("r.md", b"# all", "text/markdown")})
 
     bench.perform = files
     async with bench.host() as host:
@@ -340,8 +341,6 @@ async def test_files_and_long_results_are_kept(bench):
         value = end.outputs["f"]
         assert (value["name"], value["size"], value["media_type"]) == ("r.md", 5, "text/markdown")
         assert (bench.folder / "files" / value["$file"]).read_bytes() == b"# all"
-        step = fold(await host.store.load("r")).steps["a"]
-        assert await host.store.get_blob(step.overflow) == b"head and tail"
 
 
 async def test_what_a_tool_raises_or_cannot_say_is_its_failure(bench):
@@ -386,3 +385,54 @@ async def test_on_doubt_retry_after_a_crash_uses_the_same_key(bench):
     async with bench.host() as host:
         assert (await host.resume("r")).status == "done"
     assert bench.calls[0] == bench.calls[1]
+
+
+async def test_a_result_that_does_not_fit_resolves_nothing(bench):
+    from orchestrator.tools.protocol import Lost
+
+    async def lost(request, context):
+        return Lost("unavailable", "cut")
+
+    bench.perform = lost
+    found = graph(call("a", effect="write", output={"type": "integer"}))
+    async with bench.host() as host:
+        assert (await bench.start(host, found)).status == "paused"
+        row = InboxRow(run_id="r", request_id="one", kind="resolve", path="a", body={"result": "x"}, by="me", at=1)
+        await host.store.send(row)
+        assert (await host.resume("r")).status == "paused"
+        await host.store.send(replace(row, request_id="two", body={"result": 5}))
+        assert (await host.resume("r")).status == "done"
+
+
+async def test_a_step_whose_result_was_cut_fails(bench):
+    async def much(request, context):
+        return Done("head", overflow="head and tail")
+
+    bench.perform = much
+    async with bench.host() as host:
+        end = await bench.start(host, graph(call("a")))
+    assert end.error["code"] == "too_large"
+
+
+async def test_only_so_many_children_at_once(bench, monkeypatch):
+    from orchestrator.engine import host as hosts
+    from orchestrator.graph.nodes import ToolDef
+
+    monkeypatch.setattr(hosts, "MOST_PROCESSES", 3)
+    most = now = 0
+
+    async def child(request, context):
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await anyio.lowlevel.checkpoint()
+        now -= 1
+        return Done(1)
+
+    bench.perform = child
+    shell = ToolDef(name="t", kind="shell", effect="read")
+    found = graph(*(call(f"s{index}", on=shell) for index in range(20)))
+    async with bench.host() as host, anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.start, host, found, "one")
+        tasks.start_soon(bench.start, host, found, "two")
+    assert most == 3
