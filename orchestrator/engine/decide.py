@@ -90,6 +90,7 @@ class Decider:
         self.root = self._enter(graph.root, owner=None, path="", scope=scope, ready_at=state.started_at)
         if state.cancel is not None:
             heappush(self._early, (state.cancel_seq, next(self._order), self.root))
+        self._take_up()
 
     # What the driver calls
 
@@ -109,10 +110,8 @@ class Decider:
     def decide(self) -> list[Draft]:
         """Decide all that can be: the records of control steps, already folded. Intents wait in ``permitted``."""
         while True:
-            if self._early:
-                _, _, found = heappop(self._early)
-                self._stop_block(found) if isinstance(found, BlockAct) else self._look(found)
-            elif self._late:
+            self._take_up()
+            if self._late:
                 self._begin(self._late.popleft())
             elif self._finishing is not None:
                 block, self._finishing = self._finishing, None
@@ -175,12 +174,19 @@ class Decider:
         step = self.state.steps.get(act.path)
         return 1 if step is None else step.round
 
-    def record_wait(self, act: Act, step: StepState) -> None:
+    def wait(self, act: Act, step: StepState) -> None:
         """An effect is in doubt, and a person has to say what became of it. Names the driver it was under way in."""
-        body: dict[str, Any] = {"reason": "doubt", "attempt": step.attempt}
-        if self.state.claim.get("previous"):
-            body["driver"] = self.state.claim["previous"]
-        self.record(Draft("waiting", act.path, body))
+        if step.status != "waiting":
+            body: dict[str, Any] = {"reason": "doubt", "attempt": step.attempt}
+            if self.state.claim.get("previous"):
+                body["driver"] = self.state.claim["previous"]
+            self.record(Draft("waiting", act.path, body))
+        self.tell_owner(act, waits=True)
+
+    def tell_owner(self, act: Act, *, waits: bool) -> None:
+        """Tell the step around that an activation waits for a person, or goes on."""
+        if isinstance(act.owner, Act):
+            steps.KINDS[act.owner.kind].child_waits(self, act.owner, act, waits=waits)
 
     def look_later(self, act: Act) -> None:
         """Queue an activation that has something to decide."""
@@ -293,6 +299,13 @@ class Decider:
         self._stop_block(block)
 
     # The life of an activation
+
+    def _take_up(self) -> None:
+        """Take up what is recorded. What was sent to a run that nobody drove is judged after this, before anything is
+        decided."""
+        while self._early:
+            _, _, found = heappop(self._early)
+            self._stop_block(found) if isinstance(found, BlockAct) else self._look(found)
 
     def _look(self, act: Act) -> None:
         """Take up what is recorded of an activation. Nothing is decided here."""

@@ -574,3 +574,26 @@ def test_stopping_an_agent_stops_its_turn_and_its_tools():
         world.play()
         assert world.end["error"]["step"] == "bad"
         assert world.verify() is None
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_an_item_that_waits_takes_no_place(crash):
+    found = graph(
+        map_("m", "range(4)", call("", {"x": "item"}, effect="write", id="m/do"), concurrency=Const(1)),
+        outputs={"m": "steps.m.output"},
+    )
+    world = World(found)
+    world.start(world.decider.permitted["m[0]"])
+    world.crash()
+    assert list(world.decider.permitted) == ["m[1]"]
+    if crash:
+        world.start(world.decider.permitted["m[1]"])
+        world.crash()
+        assert list(world.decider.permitted) == ["m[2]"]
+        world.say(Draft("resolved", "m[1]", {"result": 2}))
+    world.play()
+    assert world.end is None
+    world.say(Draft("resolved", "m[0]", {"result": 1}))
+    world.play()
+    assert world.end == {"status": "done", "outputs": {"m": [1, 2, 3, 4]}}
+    assert world.verify() is None

@@ -155,6 +155,22 @@ async def test_two_doubts_at_once_pause_until_both_are_settled(bench):
     assert [r.kind for r in await proved(bench, found)].count("resolved") == 2
 
 
+async def test_a_word_that_was_sent_while_nobody_drove_is_heard_wherever_the_step_stands(bench):
+    """Of a step that begins after others: it is known before anything is decided."""
+
+    async def perform(request, context):
+        return Lost("unavailable", "cut") if context.path == "g/w" else Done(1)
+
+    bench.perform = perform
+    found = graph(call("a"), group("g", call("w", effect="write"), needs=("a",)), outputs={"w": "steps.g.output.w"})
+    async with bench.host() as host:
+        assert (await bench.start(host, found)).status == "paused"
+        await host.store.send(row("1", "resolve", "g/w", result=7))
+        end = await host.resume("r")
+    assert (end.status, end.outputs) == ("done", {"w": 7})
+    await proved(bench, found)
+
+
 async def test_a_run_that_waits_in_doubt_can_be_cancelled(bench):
     bench.perform = lost
     found = graph(call("a", effect="write"), finally_=(call("f"),))
