@@ -44,6 +44,10 @@ class StepKind(Protocol):
         """An activation inside it has ended."""
         ...
 
+    def child_waits(self, decider: Decider, act: Act, child: Act, *, waits: bool) -> None:
+        """An activation directly inside it begins to wait for a person, or goes on."""
+        ...
+
     def stop(self, decider: Decider, act: Act) -> None:
         """Stop what runs inside."""
         ...

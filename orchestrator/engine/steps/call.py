@@ -92,6 +92,7 @@ class Call(Effects):
             self.permit(decider, act, step)
             return
         if step.resolved is not None:
+            decider.tell_owner(act, waits=False)
             _resolve(self, decider, act, step)
             return
         match config.tool.on_doubt.mode:
@@ -106,8 +107,7 @@ class Call(Effects):
             case "reconcile" if act.data.recorded is not None and act.data.recorded.status == "done":
                 self._told(decider, act, step, act.data.recorded.output)
             case _:
-                if step.status != "waiting":
-                    decider.record_wait(act, step)
+                decider.wait(act, step)
 
     def _told(self, decider: Decider, act: Act, step: StepState, output: Any) -> None:
         """The reconciling tool has told: null, it did not happen; anything else is the result."""

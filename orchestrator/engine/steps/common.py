@@ -54,6 +54,9 @@ class Base:
         del child
         decider.look_again(act)
 
+    def child_waits(self, decider: Decider, act: Act, child: Act, *, waits: bool) -> None:
+        """What an activation directly inside it does while it waits is its own."""
+
     def stop(self, decider: Decider, act: Act) -> None:
         """Nothing runs inside."""
 

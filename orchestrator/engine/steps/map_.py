@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Items:
-    """What a map keeps while it is open. ``next`` is the index of the first item that has not begun."""
+    """What a map keeps while it is open. ``next`` is the index of the first item that has not begun; ``waits`` are
+    those of ``live`` that wait for a person."""
 
     values: list[Any]
     concurrency: int
     keys: list[Any] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     next: int = 0
+    waits: set[str] = field(default_factory=set[str])
     live: dict[str, Act] = field(default_factory=dict[str, Any])
     failed: bool = False
 
@@ -54,7 +56,7 @@ class Map(Base):
         items.keys = items.keys or keys_of(expanded_of(step))
         while (
             items.next < len(items.keys)
-            and len(items.live) < items.concurrency
+            and len(items.live) - len(items.waits) < items.concurrency
             and not items.failed
             and act.stop is None
         ):
@@ -82,11 +84,21 @@ class Map(Base):
     def child_ended(self, decider: Decider, act: Act, child: Act) -> None:
         items = cast("_Items", act.data)
         items.live.pop(child.path, None)
+        items.waits.discard(child.path)
         config = cast("MapConfig", act.node.config)
         if config.join.mode == "all" and not items.failed and fails_scope(child):
             _stop_others(decider, items)
         if act.stop is None:
             decider.look_again(act)
+
+    def child_waits(self, decider: Decider, act: Act, child: Act, *, waits: bool) -> None:
+        """An item that waits takes no place; one that goes on takes its own again, be there room or not."""
+        items = cast("_Items", act.data)
+        if waits:
+            items.waits.add(child.path)
+            decider.look_again(act)
+        else:
+            items.waits.discard(child.path)
 
     def stop(self, decider: Decider, act: Act) -> None:
         if isinstance(act.data, _Items):
