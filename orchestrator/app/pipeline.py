@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.compiler.resolve import Inspect
     from orchestrator.graph.nodes import Graph
     from orchestrator.spec.diagnostics import Diagnostic
+    from orchestrator.spec.load import Loaded
 
 
 class NoSuchFile(OrchError):
@@ -55,7 +56,7 @@ class Findings:
 def examine(file: str, *, models: Mapping[str, str] | None = None, inspect: Inspect | None = None) -> Findings:
     """Load and compile a file, or ``-``. Raises ``NoSuchFile`` alone; ``models`` swaps some of them."""
     from orchestrator.compiler import compile as compile_spec
-    from orchestrator.spec.diagnostics import SpecErrors
+    from orchestrator.spec.diagnostics import SpecErrors, in_order
     from orchestrator.spec.load import load
     from orchestrator.tools.inspection import inspect_function
 
@@ -72,14 +73,34 @@ def examine(file: str, *, models: Mapping[str, str] | None = None, inspect: Insp
     except SpecErrors as error:
         return Findings(file, error.diagnostics, error.texts)
     compiled = compile_spec(loaded, models=models or {}, inspect=inspect or inspect_function)
-    found = tuple(compiled.diagnostics)
     texts: dict[str, str] = dict(loaded.texts)
     data: dict[str, Any] = loaded.data
     store = data.get("store")
+    of_store = _store_problems(loaded)
+    found = in_order([*compiled.diagnostics, *of_store])
     pipeline = None
-    if compiled.graph is not None:
+    if compiled.graph is not None and not of_store:
         pipeline = Pipeline(path, compiled.graph, store if isinstance(store, str) else None, found, texts)
     return Findings(file, found, texts, tuple(loaded.sources), pipeline, "steps" not in data)
+
+
+def _store_problems(loaded: Loaded) -> list[Diagnostic]:
+    """What is wrong with the file's own store. One that holds secrets is known when the run has them."""
+    from orchestrator.journal.errors import BadStoreUrl
+    from orchestrator.spec.diagnostics import Diagnostic
+    from orchestrator.stores.urls import ServerUrl, parse_url
+
+    store = loaded.data.get("store")
+    if not isinstance(store, str) or not store or "${{" in store:
+        return []
+    mark = loaded.mark(("store",))
+    try:
+        place = parse_url(store)
+    except BadStoreUrl as error:
+        return [Diagnostic(error.code, error.message, mark, error.hint)]
+    if isinstance(place, ServerUrl):
+        return [Diagnostic("E190", f"a store in {place.backend} is not available yet", mark)]
+    return []
 
 
 def read_pipeline(file: str, *, models: Mapping[str, str] | None = None) -> Pipeline:

@@ -109,7 +109,8 @@ class Place:
         return self.within(self.scope.only("inputs")).value(data, at, want=want)
 
     def duration(self, data: int | str, at: Path) -> Value:
-        """Microseconds, or ``${{ }}`` over inputs alone that gives a duration as text."""
+        """Microseconds, more than none, or ``${{ }}`` over inputs alone that gives a duration as text."""
+        positive(self.report, data, at)
         return self.limit(data, at, want=STRING if isinstance(data, str) else None)
 
     def bare(self, data: Any, at: Path, *, want: Type | None = BOOLEAN) -> str:
@@ -252,4 +253,10 @@ class Place:
         self.report.error(error.code, error.message, at, span=(error.offset, error.end), hint=hint)
 
 
-__all__ = ["LISTS", "OPENING", "STRING", "Leaf", "Place", "Site", "Tree"]
+def positive(report: Report, data: int | str | None, at: Path) -> None:
+    """Say that a time must be longer than none; nothing could end within it."""
+    if data == 0:
+        report.error("E120", f"`{at[-1]}` must be longer than 0", at)
+
+
+__all__ = ["LISTS", "OPENING", "STRING", "Leaf", "Place", "Site", "Tree", "positive"]

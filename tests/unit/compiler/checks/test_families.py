@@ -85,10 +85,14 @@ def test_scripted_calls_name_tools() -> None:
         agents: {{g: {{tools: [notes, ls]}}}}
         steps: {{a: {{agent: g, prompt: Hi}}}}
     """
-    for good in ("notes.read", "ls", "read_result", "g", '"${{ prompt }}"'):
+    for good in ("notes.read", "ls", "read_result", '"${{ prompt }}"'):
         assert codes(text.format(good)) == []
     for bad in ("notes", "notes.write", "lsx"):
         assert codes(text.format(bad)) == ["E233"]
+    for later in ("note", "board_get", "handoff", "plan", "todo", "remember", "recall", "skill", "spawn", "g"):
+        assert codes(text.format(later)) == ["E190"]
+    hints = [one.hint for one in compiled(text.format("xyz")).diagnostics]
+    assert hints == ["known: ls, notes.glob, notes.grep, notes.list, notes.read, read_result"]
 
 
 def test_rules_of_a_scripted_model_see_the_turn() -> None:
