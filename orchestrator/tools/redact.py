@@ -21,7 +21,7 @@ from urllib.parse import quote, quote_plus
 from orchestrator.errors import Exit, OrchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 SHORTEST = 4
 _BROKEN = 8  # characters of a text in lines for each that counts: breaks and indents are the others
@@ -157,8 +157,9 @@ class RedactedStream:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._prefixes, self._longest = _prefixes(form for form, _ in redactor.forms)
-        self._broken, self._longest_broken = _prefixes(form for form, _ in redactor.wrappable)
+        self._forms = [form for form, _ in redactor.forms]
+        self._wrappable = [form for form, _ in redactor.wrappable]
+        self._reach = _BROKEN * max(map(len, self._wrappable), default=0)
         self._held = ""
 
     def feed(self, chunk: str) -> str:
@@ -182,8 +183,8 @@ class RedactedStream:
 
     def _open_end(self, text: str) -> int:
         """How many characters at the end of ``text`` may begin a secret's form, whole or broken over lines."""
-        size = _longest_end(text, self._prefixes, self._longest)
-        tail = text[-_BROKEN * self._longest_broken :]
+        size = _begun(text, self._forms)
+        tail = text[max(len(text) - self._reach, 0) :]
         kept: list[int] = []
         at = 0
         for match in _BREAK.finditer(tail):
@@ -191,21 +192,20 @@ class RedactedStream:
             at = match.end()
         kept += range(at, len(tail))
         joined = "".join([tail[index] for index in kept])
-        broken = _longest_end(joined, self._broken, self._longest_broken)
+        broken = _begun(joined, self._wrappable)
         return max(size, len(tail) - kept[-broken] if broken else 0)
 
 
-def _prefixes(forms: Iterable[str]) -> tuple[frozenset[str], int]:
-    """The proper beginnings of some texts, and the length of the longest one of these texts."""
-    known = list(forms)
-    return frozenset(form[:end] for form in known for end in range(1, len(form))), max(map(len, known), default=1)
-
-
-def _longest_end(text: str, prefixes: frozenset[str], longest: int) -> int:
-    for size in range(min(longest - 1, len(text)), 0, -1):
-        if text[-size:] in prefixes:
-            return size
-    return 0
+def _begun(text: str, forms: list[str]) -> int:
+    """The length of the longest end of ``text`` that is a proper beginning of one of ``forms``."""
+    longest = 0
+    for form in forms:
+        at = text.find(form[0], max(len(text) - len(form) + 1, 0))
+        while 0 <= at < len(text) - longest:
+            if form.startswith(text[at:]):
+                longest = len(text) - at
+            at = text.find(form[0], at + 1)
+    return longest
 
 
 def _parts(value: str) -> Iterator[str]:
