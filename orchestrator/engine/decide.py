@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.clock import rfc3339
 from orchestrator.engine import steps
 from orchestrator.engine.activation import Act, BlockAct, Phase
+from orchestrator.engine.blocks import Blocks
 from orchestrator.engine.scope import Scope, SecretsView, error_of
-from orchestrator.engine.steps.common import Skip, Wrong, fails_scope, failure_of, handled_by, join_of, micros
+from orchestrator.engine.steps.common import Skip, Wrong, handled_by, micros
 from orchestrator.expr import ABSENT, EvalError, evaluate, parse
 from orchestrator.expr.values import render
 from orchestrator.graph.nodes import GroupConfig
@@ -67,7 +68,7 @@ class Decider:
         self._order = count()
         self._late: deque[Act] = deque()
         self._drafts: list[Draft] = []
-        self._finishing: BlockAct | None = None
+        self._blocks = Blocks(self)
         files = str(state.started.get("files", ""))
         # The folder is the one recorded: what a text says of a file is the same wherever the run goes on.
         self.stored: Callable[[dict[str, Any]], str] = lambda value: f"{files}/{value['$file']}"
@@ -87,7 +88,7 @@ class Decider:
             },
         )
         self.scope = scope
-        self.root = self._enter(graph.root, owner=None, path="", scope=scope, ready_at=state.started_at)
+        self.root = self._blocks.enter(graph.root, owner=None, path="", scope=scope, ready_at=state.started_at)
         if state.cancel is not None:
             heappush(self._early, (state.cancel_seq, next(self._order), self.root))
         self._take_up()
@@ -101,7 +102,7 @@ class Decider:
         if draft.kind == "started":
             self.in_flight[path] = self.permitted.pop(path)
         elif draft.kind == "cancel_requested":
-            self._stop_block(self.root)
+            self._blocks.stop(self.root)
         else:
             self.in_flight.pop(path, None)
             if path in self.acts:
@@ -113,9 +114,8 @@ class Decider:
             self._take_up()
             if self._late:
                 self._begin(self._late.popleft())
-            elif self._finishing is not None:
-                block, self._finishing = self._finishing, None
-                self._finish_run(block)
+            elif self._blocks.finished is not None:
+                self._blocks.finish_run()
             else:
                 drafts, self._drafts = self._drafts, []
                 return drafts
@@ -231,7 +231,7 @@ class Decider:
 
     def enter(self, act: Act, block: Block) -> BlockAct:
         """Begin the steps of a group."""
-        return self._enter(block, owner=act, path=f"{act.path}/", scope=act.scope, ready_at=act.ready_at)
+        return self._blocks.enter(block, owner=act, path=f"{act.path}/", scope=act.scope, ready_at=act.ready_at)
 
     def permit(self, intent: Intent) -> None:
         """Allow an effect."""
@@ -296,7 +296,7 @@ class Decider:
 
     def stop_block(self, block: BlockAct) -> None:
         """Take the steps of a scope down; its ``finally`` still runs."""
-        self._stop_block(block)
+        self._blocks.stop(block)
 
     # The life of an activation
 
@@ -305,7 +305,7 @@ class Decider:
         decided."""
         while self._early:
             _, _, found = heappop(self._early)
-            self._stop_block(found) if isinstance(found, BlockAct) else self._look(found)
+            self._blocks.stop(found) if isinstance(found, BlockAct) else self._look(found)
 
     def _look(self, act: Act) -> None:
         """Take up what is recorded of an activation. Nothing is decided here."""
@@ -474,7 +474,7 @@ class Decider:
         self.timers.pop(act.path, None)
         owner = act.owner
         if isinstance(owner, BlockAct):
-            self._block_child_ended(owner, act)
+            self._blocks.child_ended(owner, act)
             return
         if act.role != "fallback":
             steps.KINDS[owner.kind].child_ended(self, owner, act)
@@ -482,151 +482,3 @@ class Decider:
             self._fallback_ended(owner, act)
         if owner.stop is not None:
             self.look_again(owner)
-
-    # Scopes of named steps
-
-    def _enter(self, block: Block, *, owner: Act | None, path: str, scope: Scope, ready_at: int) -> BlockAct:
-        found = BlockAct(block, owner=owner, path=path)
-        found.scope = Scope(scope, {}, block=found)
-        self._add(found, block.nodes, scope=found.scope, ready_at=ready_at)
-        return found
-
-    def _add(self, block: BlockAct, nodes: tuple[Node, ...], *, scope: Scope, ready_at: int) -> None:
-        """The steps of a stage; those that wait for nothing are queued."""
-        block.left = len(nodes)
-        for node in nodes:
-            act = Act(
-                node,
-                block.path + node.name,
-                kind=steps.kind_of(node),
-                scope=scope,
-                owner=block,
-                role="step",
-                state=self.state,
-                ready_at=ready_at,
-            )
-            block.acts[node.name] = act
-            if block.stage == "finally":
-                act.unmet = sum(need in {other.name for other in nodes} for need in node.needs)
-        for node in nodes:
-            if block.acts[node.name].unmet == 0:
-                self._queue(block, block.acts[node.name])
-        if not nodes:
-            self._stage_over(block)
-
-    def _queue(self, block: BlockAct, act: Act) -> None:
-        act.phase = Phase.QUEUED
-        block.live += 1
-        self.acts[act.path] = act
-        self.look_again(act)
-
-    def _block_child_ended(self, block: BlockAct, act: Act) -> None:
-        block.live -= 1
-        block.left -= 1
-        if block.stage == "main" and not block.stopping and join_of(block) == "all" and fails_scope(act):
-            self._stop_block(block)
-        elif not block.stopping or block.stage == "finally":
-            ended_at = act.recorded.ended_at if act.recorded else None
-            for node in block.block.dependents.get(act.node.name, ()):
-                dependent = block.acts.get(node.name)
-                if dependent is not None and dependent.phase is Phase.WAITING:
-                    dependent.unmet -= 1
-                    dependent.ready_at = max(dependent.ready_at, ended_at or 0)
-                    if dependent.unmet == 0:
-                        self._queue(block, dependent)
-        if block.live == 0 and (block.left == 0 or (block.stopping and block.stage == "main")):
-            self._stage_over(block)
-
-    def _stop_block(self, block: BlockAct) -> None:
-        if block.stage == "failure":
-            self.stop(self.acts["@failure"], {})
-            return
-        if block.stage != "main" or block.stopping:
-            return
-        block.stopping = True
-        for act in list(block.acts.values()):
-            if act.phase in (Phase.QUEUED, Phase.OPEN):
-                self.stop(act, {})
-        if block.live == 0:
-            self._stage_over(block)
-
-    def _stage_over(self, block: BlockAct) -> None:
-        """On to ``on_failure`` (of the whole run), then ``finally``, then the end."""
-        if block.stage == "over":
-            return
-        failure = failure_of(block)
-        at = max((act.recorded.ended_at or 0 for act in block.acts.values() if act.recorded), default=0)
-        names = {
-            "error": error_of(failure.recorded.error | {"step": failure.path})
-            if failure and failure.recorded and failure.recorded.error
-            else None
-        }
-        scope = Scope(block.scope, names | {"run": self.info | {"status": self._status(block)}})
-        ready_at = max(at, self.state.started_at)
-        if (
-            block.stage == "main"
-            and block.owner is None
-            and failure is not None
-            and self.graph.on_failure
-            and self.state.cancel is None
-        ):
-            block.stage = "failure"
-            block.left = 1
-            node = self.graph.on_failure
-            act = Act(
-                node,
-                "@failure",
-                kind=steps.kind_of(node),
-                scope=scope,
-                owner=block,
-                role="failure",
-                state=self.state,
-                ready_at=ready_at,
-            )
-            self._queue(block, act)
-        elif block.stage != "finally" and block.block.finally_:
-            block.stage = "finally"
-            self._add(block, block.block.finally_, scope=scope, ready_at=ready_at)
-        elif block.owner is None:
-            block.stage = "over"
-            self._finishing = block
-        else:
-            block.stage = "over"
-            self.look_again(block.owner)
-
-    def _status(self, block: BlockAct) -> str:
-        if self.state.cancel is not None:
-            return "cancelled"
-        return "failed" if failure_of(block) is not None else "done"
-
-    def _finish_run(self, block: BlockAct) -> None:
-        if self.state.finished is not None:
-            return
-        status = self._status(block)
-        body: dict[str, Any] = {"status": status}
-        failure = failure_of(block)
-        if status == "failed" and failure is not None and failure.recorded is not None:
-            body["error"] = error_of({"step": failure.path} | (failure.recorded.error or {}))
-        elif status == "done":
-            body |= self._outputs(block)
-        self.record(Draft("run_finished", "", body))
-
-    def _outputs(self, block: BlockAct) -> dict[str, Any]:
-        """The run's outputs; an absent one is null."""
-        outputs: dict[str, Any] = {}
-        for name, value in self.graph.outputs.items():
-            try:
-                found = render(
-                    value,
-                    block.scope.env,
-                    now=self.state.at,
-                    seed=self.seed("", f"outputs.{name}"),
-                    stored=self.stored,
-                )
-            except EvalError as error:
-                return {
-                    "status": "failed",
-                    "error": error_of({"code": error.code, "message": error.message, "step": f"outputs.{name}"}),
-                }
-            outputs[name] = None if found is ABSENT else found
-        return {"outputs": outputs}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from orchestrator.engine.steps import agent, call, control, group, map_, switch
-from orchestrator.engine.steps.common import failure_of, join_of, micros
+from orchestrator.engine.steps.common import failure_of, join_of, kind_of, micros
 
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
     from orchestrator.engine.decide import Decider
-    from orchestrator.graph.nodes import Node
     from orchestrator.journal.state import StepState
 
 __all__ = ["KINDS", "StepKind", "failure_of", "join_of", "kind_of", "micros"]
@@ -71,8 +70,3 @@ KINDS: dict[str, StepKind] = {
     "set": control.Set(),
     "fail": control.Fail(),
 }
-
-
-def kind_of(node: Node) -> Any:
-    """The key of a node's kind in ``KINDS``."""
-    return node.kind

@@ -10,6 +10,7 @@ from orchestrator.graph.nodes import GroupConfig
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act, BlockAct
     from orchestrator.engine.decide import Decider
+    from orchestrator.graph.nodes import Node
     from orchestrator.journal.state import StepState
 
 _UNITS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
@@ -107,3 +108,8 @@ def fails_scope(act: Act) -> bool:
     """True where the end of a step fails the scope around it."""
     step = act.recorded
     return step is not None and step.status == "failed" and step.handled != "continue"
+
+
+def kind_of(node: Node) -> str:
+    """The key of a node's kind in ``KINDS``."""
+    return node.kind
