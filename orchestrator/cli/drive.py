@@ -68,8 +68,8 @@ class Show:
         return head
 
     def said(self, text: str) -> None:
-        """A line that a step printed."""
-        self.watcher.said(plain(self.redactor.text(text)))
+        """A line that a step printed, without its secrets."""
+        self.watcher.said(plain(text))
 
     def end(self, end: RunEnd) -> None:
         """The last line of the events."""
@@ -109,15 +109,19 @@ class _Printed:
 
     encoding = "utf-8"
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], redactor: Redactor) -> None:
         self._say = say
+        self._redacted = redactor.stream()
         self._held = ""
 
     def write(self, text: str) -> int:
+        self._lines(self._redacted.feed(text))
+        return len(text)
+
+    def _lines(self, text: str) -> None:
         *lines, self._held = (self._held + text).split("\n")
         for line in lines:
             self._say(line)
-        return len(text)
 
     def flush(self) -> None:
         """Lines go out when they are whole."""
@@ -126,6 +130,7 @@ class _Printed:
         return False
 
     def close(self) -> None:
+        self._lines(self._redacted.close())
         if self._held:
             self._say(self._held)
             self._held = ""
@@ -200,7 +205,7 @@ async def _signals(host: Host, caught: list[int]) -> None:
 def _printing_to(show: Show) -> Generator[None]:
     from contextlib import redirect_stdout
 
-    printed, kept = _Printed(show.said), sys.stderr
+    printed, kept = _Printed(show.said, show.redactor), sys.stderr
     sys.stderr = secret_free = _SecretFree(kept, show.redactor)  # pyright: ignore[reportAttributeAccessIssue]  it stands in for one
     with redirect_stdout(printed):  # pyright: ignore[reportArgumentType]  what print() needs of a file, and no more
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 import sqlite3
 import threading
 import zlib
@@ -46,18 +47,21 @@ print(value)
 print(base64.b64encode(value.encode()).decode(), base64.b64encode(b"x" + value.encode()).decode())
 print(base64.urlsafe_b64encode(b"xy" + value.encode()).decode(), value.encode().hex(), quote(value, safe=""))
 print(json.dumps({"deep": [json.dumps({value: value})]}), repr(value))
+print(base64.encodebytes(b"." * 40 + value.encode()).decode())
 print("before", value, "after", file=sys.stderr)
 sys.stderr.write(value[:9]); sys.stderr.flush(); sys.stderr.write(value[9:] + "\n")
 open("kept.txt", "w").write("file: " + value)
 """
 
 FUNCTIONS = r"""
-import os, sys
+import base64, os, sys
 
 def echoes(context, what: str) -> dict:
     value = os.environ["SPARE_KEY"]
     context.log.warning("logged %s", value)
     print("printed", value)
+    for line in base64.encodebytes(b"." * 40 + value.encode()).splitlines():
+        print(line.decode())
     sys.stdout.write(value[:7]); sys.stdout.write(value[7:] + "\n")
     print("complained", value, file=sys.stderr)
     sys.stderr.write(value[:7]); sys.stderr.write(value[7:] + "\n")
@@ -168,7 +172,9 @@ FORMS = {form: name for name, value in SECRETS.items() for form in forms(value)}
 
 
 def found_in(data: bytes) -> set[str]:
-    return {f"{name} as {form!r}" for form, name in FORMS.items() if form in data}
+    """The forms in ``data``, also where they are broken over lines, as they stand or escaped."""
+    joined = re.sub(rb"\s|\\n", b"", data)
+    return {f"{name} as {form!r}" for form, name in FORMS.items() if form in data or form in joined}
 
 
 class Web(BaseHTTPRequestHandler):
