@@ -74,4 +74,7 @@ def _named(session: Session, url: str | None) -> Named:
     return session.config().chosen() if url is None else Named(url, Path.cwd(), "--url", explicit=True)
 
 
+PLANNED = ("migrate", "backup", "vacuum")
+"""Documented, and not performed yet."""
+
 COMMANDS = {"init": init, "check": check, "ddl": ddl}

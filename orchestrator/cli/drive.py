@@ -39,12 +39,17 @@ class Show:
         self._events = events
         self._streams: dict[str, RedactedStream] = {}
         self._begun = False
+        self._under_way: set[str] = set()
 
     def listen(self, event: Event) -> None:
         """Take an event of the engine."""
         record = event.record
         if record is not None:
             self._flush(event)
+            if record.kind == "started":
+                self._under_way.add(record.path)
+            elif record.kind in ("done", "failed", "cancelled", "waiting"):
+                self._under_way.discard(record.path)
             self.watcher.listen(event)
             if self._events is not None:
                 self._write(event.run_id, record_object(record))
@@ -70,6 +75,12 @@ class Show:
     def said(self, text: str) -> None:
         """A line that a step printed, without its secrets."""
         self.watcher.said(plain(text))
+
+    def stopping(self) -> None:
+        """Say that a signal was heard, and what it waits for."""
+        count = len(self._under_way)
+        waits = f": waits for {count} step{'s' if count != 1 else ''} under way; again to end at once" if count else ""
+        self.watcher.said(f"stopping{waits}")
 
     def end(self, end: RunEnd) -> None:
         """The last line of the events."""
@@ -184,7 +195,7 @@ async def _beside(
     """What ``act`` gives or raises, while signals are heard and the screen is drawn."""
     found: list[RunEnd | OrchError] = []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_signals, host, caught)
+        tasks.start_soon(_signals, host, show, caught)
         tasks.start_soon(show.watcher.pump)
         try:
             found.append(await act(host))
@@ -194,9 +205,11 @@ async def _beside(
     return found[0]
 
 
-async def _signals(host: Host, caught: list[int]) -> None:
+async def _signals(host: Host, show: Show, caught: list[int]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
         async for number in received:
+            if not caught:
+                show.stopping()
             host.stop(now=bool(caught))
             caught.append(_EXIT_OF[number])
 

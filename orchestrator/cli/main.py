@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from orchestrator.cli.boundary import guarded
 from orchestrator.cli.flags import Flags, add_global_flags, from_environment
-from orchestrator.cli.verbs import VERBS, UnknownVerb
+from orchestrator.cli.verbs import VERBS, NotAvailable, UnknownVerb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +34,22 @@ class _Verbs(TyperGroup):
             formatter.write_dl(list(VERBS.items()))
 
 
+_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def _later(context: typer.Context) -> int:
+    """Not available yet."""
+    raise NotAvailable(f"`{context.command_path}`")
+
+
 def load_verb(name: str) -> Any:
     """The command of one verb, with the global flags. Imports its module."""
     module = import_module(f"orchestrator.cli.{name}_")
     app = typer.Typer(name=name, help=VERBS[name], add_completion=False, rich_markup_mode=None)
     for sub, function in module.COMMANDS.items():
         app.command(sub)(function)
+    for sub in getattr(module, "PLANNED", ()):
+        app.command(sub, hidden=True, context_settings=_ANYTHING)(_later)
     command = typer.main.get_command(app)
     command.name = name
     for each in [command, *getattr(command, "commands", {}).values()]:

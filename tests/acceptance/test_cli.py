@@ -450,7 +450,9 @@ def test_init_makes_what_is_valid_and_overwrites_nothing(tmp_path: Path, templat
 def test_the_starter_runs(tmp_path: Path) -> None:
     assert orch(tmp_path, "init", "new").returncode == 0
     done = orch(tmp_path, "-C", "new", "run", "pipeline.yaml", "-i", "topic=tides")
-    assert document(done)["title"] == "tides"
+    given = document(done)
+    assert given["title"] == "tides"
+    assert given["text"].splitlines()[0] == "A sentence on what it is, of tides."
     assert "scripted" in done.stderr
 
 
@@ -498,7 +500,9 @@ def begin(folder: Path, effect: str, *args: str) -> subprocess.Popen[str]:
 def test_a_signal_stops_and_a_second_one_at_once(folder: Path, number: signal.Signals, code: int) -> None:
     with begin(folder, "read") as process:
         process.send_signal(number)
-        time.sleep(0.3)
+        assert process.stderr is not None
+        heard = next((line for line in process.stderr if "stopping" in line), "")
+        assert heard == "stopping: waits for 1 step under way; again to end at once\n"
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert process.returncode == code, err
