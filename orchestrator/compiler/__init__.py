@@ -46,7 +46,7 @@ def compile(  # noqa: A001 (the word of the language for it; importers rename it
         spec = spec_of(loaded)
     except SpecErrors as error:
         return Compiled(None, error.diagnostics)
-    report = Report(loaded)
+    report = Report(spec.loaded, spec.doubts)
     lowered = check(lower(resolve(spec.document, report, swap=models or {}, inspect=inspect)))
     diagnostics = in_order([*spec.diagnostics, *report.found])
     return Compiled(None if has_errors(diagnostics) else lowered.graph, diagnostics)

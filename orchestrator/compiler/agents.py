@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from orchestrator.compiler.constants import check_url
 from orchestrator.compiler.drafts import AgentDraft
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import AgentDef, ModelDef
@@ -43,15 +44,19 @@ class Cast:
     named: dict[str, AgentDraft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
     def use(self, agent: str | AgentEntry, at: Path, place: Place, name: str) -> AgentDraft | None:
-        """The agent of a step: named, or defined in place, where it goes by the step's name."""
+        """The agent of a step: named, or defined in place, where it goes by the step's name.
+
+        None where there is none, which is said, and where it is not known what it gives.
+        """
         if not isinstance(agent, str):
-            return self.lower(agent, place, name, at)
+            lowered = self.lower(agent, place, name, at)
+            return None if self.resolved.report.vague(at) else lowered
         entry = self.resolved.find("agents", agent, at)
         if entry is None:
             return None
         if agent not in self.named:
             self.named[agent] = self.lower(entry, self.place, agent, ("agents", agent))
-        return self.named[agent]
+        return None if self.resolved.report.vague(("agents", agent)) else self.named[agent]
 
     def lower(self, agent: AgentEntry, place: Place, name: str, at: Path) -> AgentDraft:
         """One definition."""
@@ -94,7 +99,8 @@ class Cast:
     def _model(self, name: str | None, at: Path) -> ModelDef:
         if name is None and "default" not in self.resolved.models:
             hint = "add `models: {default: {provider: …, model: …}}`, or name one with `model`"
-            self.resolved.report.error("E234", "there is no model `default`", at, key=True, hint=hint)
+            if not (self.resolved.report.vague(at) or self.resolved.report.doubts.name("default")):
+                self.resolved.report.error("E234", "there is no model `default`", at, key=True, hint=hint)
             return ModelDef(name="default", settings={})
         found = self.resolved.find("models", name or "default", (*at, "model"))
         if found is None:
@@ -118,6 +124,10 @@ class Cast:
                     settings[key] = Const([self._reply(reply, inner) for reply in entry.replies or ()])
                 case "base_url" | "params":
                     settings[key] = place.value(item, (*at, key))
+                    if key == "base_url":
+                        check_url(place.report, settings[key], (*at, key))
+                case "timeout":
+                    settings[key] = place.duration(item, (*at, key))
                 case _ if key in _SECRET:
                     settings[key] = secret.value(item, (*at, key))
                 case _:

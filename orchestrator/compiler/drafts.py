@@ -50,7 +50,8 @@ class Draft:
     """A step as lowered.
 
     ``said`` is the type in its ``output``; ``known`` that of what it calls, ``checked`` where the engine must hold the
-    result to it. ``sites`` are its own, in order; ``over`` is what a map or switch goes over.
+    result to it. ``sites`` are its own, in order; ``over`` is what a map or switch goes over. Nothing is
+    known of what a ``vague`` one gives.
     """
 
     node: Node
@@ -68,6 +69,7 @@ class Draft:
     do: Draft | None = None
     cases: Mapping[str, Draft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     otherwise: Draft | None = None
+    vague: bool = False
     fallback: Draft | None = None
     type: Type = ANY
 

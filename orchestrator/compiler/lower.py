@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.compiler.agents import Cast
 from orchestrator.compiler.drafts import BlockDraft, Draft
-from orchestrator.compiler.fields import OPENING, Place
+from orchestrator.compiler.fields import OPENING, Place, positive
 from orchestrator.compiler.kinds import NOTHING, Kinds, kind_of
 from orchestrator.compiler.references import need
 from orchestrator.compiler.scope import ERROR, RUN, Names, Scope
@@ -58,7 +58,8 @@ def lower(resolved: Resolved) -> Lowered:
     names: ChainMap[str, Entry] = ChainMap({"inputs": resolved.input_types, "run": RUN})
     place = Place(report, Scope(names, elsewhere=resolved.steps), [])
     named = place.within(place.scope)
-    tools = Toolbox(resolved, named)
+    folder = None if document.dir is None else place.text(document.dir, ("dir",))
+    tools = Toolbox(resolved, named, folder)
     lowering = Lowering(resolved, tools, Cast(resolved, tools, named))
     root, block, inside = lowering.block(
         document.steps, document.finally_, document.order, (), place, prefix="", folder=None
@@ -80,7 +81,7 @@ def lower(resolved: Resolved) -> Lowered:
         secrets=resolved.secrets,
         outputs={key: out.value(data, ("outputs", key)) for key, data in (document.outputs or {}).items()},
         on_failure=None if on_failure is None else on_failure.node,
-        dir=None if document.dir is None else place.text(document.dir, ("dir",)),
+        dir=folder,
         labels=_labels(document.labels or {}, report),
         description=document.description or "",
         sources=report.loaded.sources,
@@ -193,6 +194,7 @@ class Lowering:
             step=step,
             sites=sites,
             said=said,
+            vague=self.report.vague(at),
         )
         retry = None if step.retry is None else self._retry(step.retry, own)
         timeout = None if step.timeout is None else own.duration(step.timeout, (*at, "timeout"))
@@ -236,6 +238,7 @@ class Lowering:
             for name, value in (("delay", retry.delay), ("backoff", retry.backoff), ("max_delay", retry.max_delay))
             if value is not None
         }
+        positive(self.report, retry.max_delay, (*retry.at, "max_delay"))
         attempts = place.limit(retry.attempts, (*retry.at, "attempts"), want=INTEGER)
         return Retry(attempts=attempts, on=tuple(retry.on or ()), **given)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from orchestrator.errors import did_you_mean
 from orchestrator.spec.diagnostics import Diagnostic, Note, Severity, has_errors
 from orchestrator.spec.nodes import Source, find
+from orchestrator.spec.prune import Doubts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,11 +29,14 @@ EXPRESSIONS: Final = 10_000
 class Report:
     """Diagnostics of one compilation. Paths lead into the data of the file, spans into the text at a path.
 
-    ``used`` gathers what expressions refer to, by root and field; of a root as a whole the field is empty.
+    ``used`` gathers what expressions refer to, by root and field; of a root as a whole the field is empty. What may
+    follow from ``doubts`` alone is not said.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, doubts: Doubts | None = None) -> None:
         self.loaded = loaded
+        self.whole = doubts is None
+        self.doubts = doubts or Doubts()
         self.found: list[Diagnostic] = []
         self.used: set[tuple[str, str]] = set()
         self.expressions = 0
@@ -51,6 +55,8 @@ class Report:
         notes: tuple[Note, ...] = (),
     ) -> None:
         """A problem at a value, at its ``key``, or at the ``span`` of its text."""
+        if self.doubts.cover(code, at):
+            return
         self._at[at] += 1
         if self._at[at] <= PER_PLACE:
             self.found.append(Diagnostic(code, message, self.mark(at, span, key=key), hint, notes))
@@ -71,6 +77,8 @@ class Report:
         key: bool = False,
     ) -> None:
         """A name that stands for nothing, with the closest one that does."""
+        if self.doubts.name(name):
+            return
         names = list(known)
         self._suggested += 1
         close = did_you_mean(name, names[:CANDIDATES]) if self._suggested <= SUGGESTIONS else None
@@ -85,6 +93,10 @@ class Report:
         if span is not None:
             return self.loaded.mark_in(at, *span)
         return self.loaded.key_mark(at) if key else self.loaded.mark(at)
+
+    def vague(self, at: Path) -> bool:
+        """Whether the step, tool, agent or part there is not what its author meant, since a field of it is not read."""
+        return at in self.doubts.vague
 
     def note(self, message: str, at: Path) -> Note:
         return Note(message, self.mark(at, key=True))

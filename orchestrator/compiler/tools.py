@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.agents.builtin import FILE_OPERATIONS
 from orchestrator.agents.results import HTTP_OUTPUT, SHELL_OUTPUT
+from orchestrator.compiler.constants import check_names, check_shell, check_url
 from orchestrator.compiler.drafts import Call, ToolDraft
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import OnDoubt, ToolDef
@@ -50,16 +51,23 @@ _BY_METHOD: Final[Mapping[str, Effect]] = {"GET": "read", "HEAD": "read", "PUT":
 
 @dataclass(slots=True)
 class Toolbox:
-    """The tools of one file, each named one lowered once, where it is first referred to."""
+    """The tools of one file, each named one lowered once, where it is first referred to.
+
+    ``folder`` is the file's own: of every tool that names none, where its step does not either.
+    """
 
     resolved: Resolved
     place: Place
+    folder: Value | None = None
     calls: list[Call] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     named: dict[str, ToolDraft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     opened: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
 
     def refer(self, text: str, at: Path) -> tuple[ToolDraft, str | None] | None:
-        """The tool of a reference, ``name`` or ``name.operation``; None where there is none, which is said."""
+        """The tool of a reference, ``name`` or ``name.operation``; None where there is none, which is said.
+
+        None too where it is not known what it takes and gives.
+        """
         name, _, operation = text.partition(".")
         tool = self.resolved.find("tools", name, at)
         if tool is None:
@@ -74,6 +82,8 @@ class Toolbox:
                 return None
             self.opened.add(name)
             draft = self.named[name] = self.lower(tool, self.place, name)
+        if self.resolved.report.vague(tool.at):
+            return None
         if not operation:
             return draft, None
         if operation not in draft.definition.operations:
@@ -85,7 +95,8 @@ class Toolbox:
     def use(self, text: str | ToolBase, at: Path, place: Place, kind: str) -> tuple[ToolDraft, str | None] | None:
         """The tool of a step: named, or defined in place."""
         if not isinstance(text, str):
-            return self.lower(text, place, kind), None
+            lowered = self.lower(text, place, kind)
+            return None if self.resolved.report.vague(text.at) else (lowered, None)
         found = self.refer(text, at)
         if found is not None and found[1] is None and found[0].definition.kind == "files":
             known = ", ".join(f"`{text}.{one}`" for one in found[0].definition.operations)
@@ -97,6 +108,8 @@ class Toolbox:
         """One definition. ``place`` is where it stands; a named tool sees no step."""
         self._check_fields(tool)
         given, output = self._signature(tool)
+        if self.resolved.report.vague(tool.at):
+            given, output = None, None
         fixed = frozenset(tool.with_ or {})
         visible = None if given is None else without(given, fixed)
         seen = ANY if visible is None else replace(visible, fields={**visible.fields, **dict.fromkeys(fixed, ANY)})
@@ -113,7 +126,7 @@ class Toolbox:
             on_doubt=self.on_doubt(tool.on_doubt, (*tool.at, "on_doubt"), inner),
             timeout=None if tool.timeout is None else place.duration(tool.timeout, (*tool.at, "timeout")),
             max_output=tool.max_output or 65536,
-            dir=None if tool.dir is None else inner.text(tool.dir, (*tool.at, "dir")),
+            dir=self.folder if tool.dir is None else inner.text(tool.dir, (*tool.at, "dir")),
             operations=self._operations(tool),
         )
         return ToolDraft(definition=definition, input=visible, output=output, fixed=fixed)
@@ -258,6 +271,7 @@ class Toolbox:
         at = body.at
         secret = place.seeing({"secrets": self.resolved.secret_types})
         config: dict[str, Value] = {"url": secret.text(body.url, (*at, "url"), encode="url")}
+        check_url(place.report, config["url"], (*at, "url"))
         if body.method is not None:
             config["method"] = Const(body.method)
         for key, data in (("query", body.query), ("headers", body.headers)):
@@ -295,6 +309,7 @@ def command(body: Any, at: Path, place: Place) -> dict[str, Value]:
     for key, data in (("args", body.args), ("stdin", body.stdin)):
         if data is not None:
             config[key] = place.value(data, (*at, key))
+    check_shell(place.report, body.shell, (*at, "shell"))
     for key, data in (("shell", body.shell), ("expect", body.expect)):
         if data is not None:
             config[key] = Const(data)
@@ -309,6 +324,7 @@ def command_around(given: Mapping[str, Any], at: Path, place: Place, resolved: R
         config["env_names"] = Const(cast("list[str]", env))
         resolved.report.used.update(("secrets", name) for name in cast("list[str]", env))
     elif env is not None:
+        check_names(resolved.report, cast("dict[str, Any]", env), (*at, "env"))
         config["env"] = place.seeing({"secrets": resolved.secret_types}).value(env, (*at, "env"))
     if launcher is not None:
         config["launcher"] = place.value(launcher, (*at, "launcher"))

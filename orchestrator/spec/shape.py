@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import types
 from dataclasses import replace
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Final, Union, cast, get_args, get_origin, get_type_hints
-
-from typing_extensions import TypeAliasType
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.errors import did_you_mean
+from orchestrator.spec.annotations import fields_of, members_of, model_at
 from orchestrator.spec.codes import SHAPE
 from orchestrator.spec.diagnostics import Diagnostic
 from orchestrator.spec.document import Document
@@ -65,20 +62,20 @@ _BOUNDS: Final = {
 }
 
 
-def document_of(loaded: Loaded) -> tuple[Document | None, list[Diagnostic]]:
+def document_of(loaded: Loaded) -> tuple[Document | None, list[ErrorDetails]]:
     """The document of a file's data, or all that keeps it from being one."""
     from pydantic import ValidationError
 
     try:
         document = Document.model_validate(loaded.data)
     except ValidationError as error:
-        return None, _diagnostics(error.errors(include_url=False), loaded)
+        return None, error.errors(include_url=False)
     for _ in _placed(document, ()):
         pass
     return document, []
 
 
-def _diagnostics(errors: list[ErrorDetails], loaded: Loaded) -> list[Diagnostic]:
+def diagnostics_of(errors: list[ErrorDetails], loaded: Loaded) -> list[Diagnostic]:
     """A diagnostic for each error; of very many, the first ones, and how many there are."""
     found = [_diagnostic(one, loaded) for one in errors[:MAX_SHOWN]]
     if len(errors) > MAX_SHOWN:
@@ -169,11 +166,11 @@ def _own(error: ErrorDetails, path: DataPath, loaded: Loaded, *, at_key: bool) -
 
 def _unknown(where: tuple[Any, ...], path: DataPath, loaded: Loaded) -> Diagnostic:
     name, mark = str(path[-1]), loaded.key_mark(path)
-    model = _model_at(where[:-1])
-    known = _fields(model)
+    model = model_at(where[:-1])
+    known = fields_of(model)
     for base, kinds, members, noun in ((StepBase, STEP_KINDS, Step, "step"), (ToolBase, TOOL_KINDS, Tool, "tool")):
         if issubclass(model, base):
-            fits = [kind for kind, member in zip(kinds, _members(members), strict=True) if name in _fields(member)]
+            fits = [kind for kind, member in zip(kinds, members_of(members), strict=True) if name in fields_of(member)]
             if fits:
                 own = next(kind for kind in kinds if kind in known)
                 hint = f"it goes with {_listed(fits)}"
@@ -261,7 +258,7 @@ def _found(value: Any, wanted: str) -> str:
 
 def _missing_hint(value: Any, where: tuple[Any, ...]) -> str | None:
     """The field that was written in place of the missing one, if one looks like it."""
-    known = _fields(_model_at(where[:-1]))
+    known = fields_of(model_at(where[:-1]))
     strange = [name for name in cast("dict[str, Any]", value) if name not in known]
     close = did_you_mean(str(where[-1]), strange)
     return f"`{close}` looks like it" if close else None
@@ -270,55 +267,3 @@ def _missing_hint(value: Any, where: tuple[Any, ...]) -> str | None:
 def _listed(names: list[str] | tuple[str, ...], word: str = "or", *, quote: bool = True) -> str:
     shown = [f"`{name}`" if quote else name for name in names]
     return " ".join([", ".join(shown[:-1]), word, shown[-1]]) if len(shown) > 1 else "".join(shown)
-
-
-def _fields(model: type[Model]) -> list[str]:
-    return [key_of(name) for name in model.model_fields]
-
-
-def _members(alias: Any) -> list[type[Model]]:
-    return [get_args(member)[0] for member in get_args(_bare(alias))]
-
-
-def _model_at(where: tuple[Any, ...]) -> type[Model]:
-    """The model that a location of pydantic's, with its tags, leads to."""
-    annotation: Any = Document
-    for part in where:
-        annotation = _below(annotation, part)
-    return cast("type[Model]", _bare(annotation))
-
-
-@cache
-def _hints(model: type[Model]) -> dict[str, Any]:
-    """The annotations of a model's fields, with forward references resolved."""
-    return get_type_hints(model, include_extras=True)
-
-
-def _below(annotation: Any, part: Any) -> Any:
-    annotation = _bare(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, Model):
-        return next(hint for name, hint in _hints(annotation).items() if key_of(name) == part)
-    if get_origin(annotation) in (Union, types.UnionType):
-        return next(one for one in get_args(annotation) if _tagged(one, part))
-    return get_args(annotation)[-1]
-
-
-def _bare(annotation: Any) -> Any:
-    """An annotation without its notes, and without the null of a field that may be left out."""
-    while True:
-        if isinstance(annotation, TypeAliasType):
-            annotation = annotation.__value__
-            continue
-        if get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
-            continue
-        if get_origin(annotation) in (Union, types.UnionType):
-            members = [one for one in get_args(annotation) if one is not type(None)]
-            if len(members) == 1:
-                annotation = members[0]
-                continue
-        return annotation
-
-
-def _tagged(annotation: Any, tag: Any) -> bool:
-    return any(getattr(note, "tag", None) == tag for note in getattr(annotation, "__metadata__", ()))

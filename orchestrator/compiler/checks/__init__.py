@@ -15,6 +15,6 @@ def check(lowered: Lowered) -> Lowered:
     types.check(lowered)
     effects.check(lowered)
     scripted.check(lowered)
-    if not lowered.resolved.report.failed:
+    if lowered.resolved.report.whole and not lowered.resolved.report.failed:
         unused.check(lowered)
     return lowered

@@ -27,7 +27,7 @@ def _check(report: Report, draft: Draft, around: Path | None) -> None:
     if draft.node.retry is not None:
         around = (*draft.at, "retry")
     config = draft.node.config
-    if around is not None and isinstance(config, CallConfig):
+    if around is not None and isinstance(config, CallConfig) and not draft.vague:
         effect = config.tool.effect if config.operation is None else config.tool.operations[config.operation]
         if effect == "write":
             note = () if around[:-1] == draft.at else (report.note("the call stands here", draft.at),)

@@ -24,11 +24,12 @@ def check(lowered: Lowered) -> None:
     offered |= {f"{name}.{one}" for name, draft in named.items() for one in draft.definition.operations}
     known = [*sorted(offered), *BUILT_IN]
     later = LATER | set(resolved.agents)
+    vague = {tool for tool in named if resolved.report.vague(("tools", tool))}
     for name, entry in (resolved.document.models or {}).items():
         for index, reply in enumerate(entry.replies or ()):
             for number, call in enumerate(reply.calls or ()):
                 at = ("models", name, "replies", index, "calls", number, "tool")
-                if OPENING in call.tool or call.tool in known:
+                if OPENING in call.tool or call.tool in known or call.tool.partition(".")[0] in vague:
                     continue
                 if call.tool in later:
                     what = "the tool" if call.tool in LATER else "a call of the agent"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.expr.check import shown
 from orchestrator.expr.runtime import DEFAULT_LIMITS, State, to_text
-from orchestrator.spec.types import BooleanType, EnumType, IntegerType, bare, may_be_null, without_null
+from orchestrator.spec.types import ANY, BooleanType, EnumType, IntegerType, bare, may_be_null, without_null
 
 if TYPE_CHECKING:
     from orchestrator.compiler.drafts import Draft
@@ -23,7 +23,7 @@ def check(report: Report, draft: Draft) -> None:
     subject, at = draft.over.type, (*draft.at, "switch")
     values = _values(subject)
     if values is None:
-        if draft.otherwise is None:
+        if draft.otherwise is None and (report.whole or subject != ANY):
             hint = "add `default`, or switch over an enum or a boolean with a case for each value"
             report.error("E244", f"a switch over {shown(subject)} needs a `default`", at, hint=hint)
         if isinstance(without_null(bare(subject)), IntegerType):

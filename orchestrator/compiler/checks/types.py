@@ -94,6 +94,8 @@ class _Typing:
         if draft.fallback is not None:
             self.step(draft.fallback)
             draft.type = join(draft.type, draft.fallback.type)
+        if draft.vague:
+            draft.type = ANY
         self.known = before
 
     def result(self, draft: Draft) -> Type:
@@ -261,6 +263,8 @@ def _block_type(block: BlockDraft) -> Type:
 
 def step_type(draft: Draft) -> Type:
     """What ``steps.NAME`` has: output, status and error; counts and items of a map or a group; files of a script."""
+    if draft.vague:
+        return ANY
     fields: dict[str, Type] = {"output": draft.type, "status": STATUS, "error": _ERROR}
     if isinstance(draft.type, NeverType):
         del fields["output"]

