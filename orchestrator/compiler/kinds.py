@@ -145,7 +145,8 @@ class Kinds:
     def _in_place(self, name: str, kind: str, step: written.Guarded, config: dict[str, Value]) -> ToolDef:
         place = self.place.seeing({"args": ANY})
         doubt = self.lowering.tools.on_doubt(step.on_doubt, (*step.at, "on_doubt"), place)
-        return ToolDef(name=name, kind=kind, effect=step.effect or "write", config=config, on_doubt=doubt)
+        folder = self.lowering.tools.folder
+        return ToolDef(name=name, kind=kind, effect=step.effect or "write", config=config, on_doubt=doubt, dir=folder)
 
     def _group(self, step: written.GroupStep) -> Config:
         draft, block, inside = self.lowering.block(

@@ -234,7 +234,7 @@ def test_http_with_no_server(tmp_path: Path) -> None:
 
 def test_idempotent(tmp_path: Path) -> None:
     result = outputs(tmp_path, "idempotent.yaml")
-    assert (tmp_path / ".orch-ledger").read_text() == f"{result['key']} 1350\n"
+    assert (tmp_path / ".orch" / "ledger").read_text() == f"{result['key']} 1350\n"
     assert (result["cents"], result["lines"]) == (1350, 1)
 
 
@@ -255,11 +255,11 @@ def killed(folder: Path, spec: str, *args: str, ledger: str, line: str) -> None:
 
 
 def test_idempotent_killed_in_its_effect(tmp_path: Path) -> None:
-    killed(tmp_path, "idempotent.yaml", "-i", "seconds=1", ledger=".orch-ledger", line="\n")
+    killed(tmp_path, "idempotent.yaml", "-i", "seconds=1", ledger=".orch/ledger", line="\n")
     done = orch(tmp_path, "resume", "@last", "--store", "sqlite:///runs.db")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert (tmp_path / ".orch-ledger").read_text() == f"{result['key']} 1350\n" * 2
+    assert (tmp_path / ".orch" / "ledger").read_text() == f"{result['key']} 1350\n" * 2
     assert result["lines"] == 2
 
 
@@ -269,7 +269,7 @@ def test_doubt(tmp_path: Path) -> None:
 
 def test_doubt_asks_and_goes_on_with_what_it_is_told(tmp_path: Path) -> None:
     store = ("--store", "sqlite:///runs.db")
-    killed(tmp_path, "doubt.yaml", "-i", "seconds=60", ledger=".orch-orders", line="order\n")
+    killed(tmp_path, "doubt.yaml", "-i", "seconds=60", ledger=".orch/orders", line="order\n")
     waiting = orch(tmp_path, "resume", "@last", *store)
     assert waiting.returncode == 5, waiting.stderr
     assert "order" in waiting.stderr
@@ -278,15 +278,15 @@ def test_doubt_asks_and_goes_on_with_what_it_is_told(tmp_path: Path) -> None:
     done = orch(tmp_path, "resume", "@last", *store)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"number": 7, "sent": "order 7"}
-    assert (tmp_path / ".orch-orders").read_text() == "order\nparcel order 7\n"
+    assert (tmp_path / ".orch" / "orders").read_text() == "order\nparcel order 7\n"
 
 
 def test_doubt_is_settled_by_a_tool_that_can_tell(tmp_path: Path) -> None:
-    killed(tmp_path, "doubt.yaml", "-i", "parcel_seconds=60", ledger=".orch-orders", line="parcel order 1\n")
+    killed(tmp_path, "doubt.yaml", "-i", "parcel_seconds=60", ledger=".orch/orders", line="parcel order 1\n")
     done = orch(tmp_path, "resume", "@last", "--store", "sqlite:///runs.db")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"number": 1, "sent": "order 1"}
-    assert (tmp_path / ".orch-orders").read_text() == "order\nparcel order 1\n"
+    assert (tmp_path / ".orch" / "orders").read_text() == "order\nparcel order 1\n"
 
 
 def test_scripts(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_scripts(tmp_path: Path) -> None:
         "lines": 1,
         "found": False,
     }
-    assert (tmp_path / ".orch-scripts" / "greeting.txt").exists()
+    assert (tmp_path / ".orch" / "scripts" / "greeting.txt").exists()
     assert list(tmp_path.rglob("pwned")) == []
 
 
@@ -325,19 +325,19 @@ def test_fallback(tmp_path: Path) -> None:
         "source": "cache (tool_error in fetch)",
         "optional": "failed",
     }
-    assert (tmp_path / ".orch-fallback.log").read_text() == "ended done\n"
+    assert (tmp_path / ".orch" / "fallback.log").read_text() == "ended done\n"
 
 
 def test_fallback_under_strict(tmp_path: Path) -> None:
     result = outputs(tmp_path, "fallback.yaml", "-i", "strict=true", code=1)
     assert result["error"]["code"] == "stale_rate"
-    assert (tmp_path / ".orch-fallback.log").read_text() == "failed stale_rate\nended failed\n"
+    assert (tmp_path / ".orch" / "fallback.log").read_text() == "failed stale_rate\nended failed\n"
 
 
 def test_agent_tools(tmp_path: Path) -> None:
     assert outputs(tmp_path, "agent_tools.yaml") == {"said": "The notes are in order."}
-    assert (tmp_path / ".orch-notes" / "todo.md").read_text() == "- buy oat milk\n- call home\n"
-    assert (tmp_path / ".orch-notes" / "done.md").exists()
+    assert (tmp_path / ".orch" / "notes" / "todo.md").read_text() == "- buy oat milk\n- call home\n"
+    assert (tmp_path / ".orch" / "notes" / "done.md").exists()
 
 
 def test_group(tmp_path: Path) -> None:

@@ -320,3 +320,23 @@ def test_tools_that_reconcile_one_another_are_bounded() -> None:
     assert said("tools: {t: {shell: {argv: [ls]}, on_doubt: {reconcile: {tool: t}}}}\nsteps: {a: {tool: t}}") == [
         ("E401", "the tool `t` is reconciled by itself")
     ]
+
+
+def test_the_files_own_folder_is_that_of_every_tool_without_one() -> None:
+    text = """
+        dir: work/${{ run.id }}
+        tools:
+          t: {shell: {argv: [ls]}, on_doubt: {reconcile: {tool: u}}}
+          u: {shell: {argv: [ls]}, dir: "other"}
+        steps:
+          a: {run: ls}
+          b: {tool: t}
+          c: {tool: u}
+          d: {run: ls, dir: mine}
+    """
+    graph = graph_of(text)
+    folder = graph.dir
+    assert isinstance(folder, Text)
+    found = {name: node.config.tool for name, node in graph.root.by_name.items() if isinstance(node.config, CallConfig)}
+    assert [found[name].dir for name in "abc"] == [folder, folder, Const("other")]
+    assert [graph.root.by_name[name].dir for name in "abcd"] == [None, None, None, Const("mine")]
