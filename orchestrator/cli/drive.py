@@ -14,6 +14,7 @@ from orchestrator.cli.render.records import record_object
 from orchestrator.cli.render.text import json_text, plain
 from orchestrator.cli.render.watch import watcher
 from orchestrator.errors import Exit, OrchError
+from orchestrator.journal.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -40,12 +41,15 @@ class Show:
         self._streams: dict[str, RedactedStream] = {}
         self._begun = False
         self._under_way: set[str] = set()
+        self.recorded = ""
+        """The run of which there are records, which can be resumed."""
 
     def listen(self, event: Event) -> None:
         """Take an event of the engine."""
         record = event.record
         if record is not None:
             self._flush(event)
+            self.recorded = event.run_id
             if record.kind == "started":
                 self._under_way.add(record.path)
             elif record.kind in ("done", "failed", "cancelled", "waiting"):
@@ -178,12 +182,17 @@ async def drive(
     settings = Settings() if config.lease is None else Settings(lease=config.lease)
     caught: list[int] = []
     host = Host(store=store, services=services, clock=SystemClock(), settings=settings, listen=show.listen)
-    with _printing_to(show):
-        async with host:
-            end = await _beside(act, host, show, caught)
-            # Raised here and not in the task group, which would wrap it: the host looks at what it is.
-            if isinstance(end, OrchError):
-                raise end
+    try:
+        with _printing_to(show):
+            async with host:
+                end = await _beside(act, host, show, caught)
+                # Raised here and not in the task group, which would wrap it: the host looks at what it is.
+                if isinstance(end, OrchError):
+                    raise end
+    except StoreError as error:
+        if show.recorded and error.exit is Exit.STORE:
+            error.hint = "; ".join(filter(None, [error.hint, f"`orch resume {show.recorded}` goes on with the run"]))
+        raise
     show.watcher.close()
     show.end(end)
     return end, caught[0] if caught and end.status == "stopped" else None

@@ -135,7 +135,7 @@ class StoreUnavailable(StoreError):
     code = "E901"
 
     def __init__(self, store: str, *, reason: str) -> None:
-        super().__init__(f"the store {store} is away: {reason}", hint="the run is resumable once it is back")
+        super().__init__(f"the store {store} is away: {reason}", hint="try again once it is back")
 
 
 class StoreLocked(StoreError):
@@ -146,7 +146,7 @@ class StoreLocked(StoreError):
     def __init__(self, store: str, *, seconds: float) -> None:
         super().__init__(
             f"the store {store} was locked by another program for {seconds:g} s",
-            hint="close what holds it (a database browser, a backup), then resume the run",
+            hint="close what holds it (a database browser, a backup), then try again",
         )
 
 
@@ -167,7 +167,7 @@ class StoreFull(StoreError):
     code = "E904"
 
     def __init__(self, store: str) -> None:
-        super().__init__(f"no room is left for the store {store}", hint="free some space, then resume the run")
+        super().__init__(f"no room is left for the store {store}", hint="free some space, then try again")
 
 
 class NotADatabase(StoreError):

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 OLDEST = (3, 38, 0)
 _PRIMARY = 0xFF
 _WAL_TRIES_APART = 0.01
+_IMPATIENT = 0.2
+"""Seconds to wait for a lock that was waited for in vain before."""
 
 
 class Connection:
@@ -45,6 +47,7 @@ class Connection:
         self._busy_timeout = busy_timeout
         self._writes = writes and not url.read_only
         self._raw: sqlite3.Connection | None = None
+        self._patient = True
 
     @property
     def shown(self) -> str:
@@ -100,8 +103,10 @@ class Connection:
 
     def _configure(self, raw: sqlite3.Connection) -> None:
         if self._writes:
-            # Before WAL: afterwards it is silently ignored.
-            raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            if raw.execute("PRAGMA page_count").fetchone() == (0,):
+                # Before WAL: afterwards it is silently ignored. Where there are pages it does nothing but ask for the
+                # lock, which would have those wait who only want to read.
+                raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._enter_wal(raw)
             raw.execute("PRAGMA synchronous = FULL")
         else:
@@ -168,7 +173,13 @@ class Connection:
         """
         at = crash.at if points else _nowhere
         at("before_begin")
-        self.execute("BEGIN IMMEDIATE")
+        try:
+            self.execute("BEGIN IMMEDIATE")
+        except StoreLocked:
+            # What is done on the way out, as giving back a lease, shall not wait for the same lock all over again.
+            self._wait_for_locks(patient=False)
+            raise
+        self._wait_for_locks(patient=True)
         at("after_begin")
         try:
             yield
@@ -186,6 +197,12 @@ class Connection:
                 raise Unknown(self._url.shown) from error
             raise self._meaning(error) from error
         at("after_commit")
+
+    def _wait_for_locks(self, *, patient: bool) -> None:
+        if self._patient is not patient:
+            self._patient = patient
+            seconds = self._busy_timeout if patient else min(self._busy_timeout, _IMPATIENT)
+            self.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
     @contextmanager
     def snapshot(self) -> Generator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -586,3 +587,19 @@ def test_cancel_ends_a_run_that_nobody_drives(folder: Path) -> None:
     done = orch(folder, "cancel", "slow", "--store", STORE, "--reason", "no more")
     assert document(done)["status"] == "cancelled"
     assert orch(folder, "resume", "slow", "--store", STORE).returncode == 1
+
+
+def test_a_locked_store_speaks_of_a_run_only_where_there_is_one(folder: Path) -> None:
+    store = f"{STORE}?timeout=0.1"
+    with begin(folder, "read", "--store", store) as process:
+        locked = sqlite3.connect(folder / "runs.db", isolation_level=None)
+        locked.execute("BEGIN IMMEDIATE")
+        fresh = orch(folder, "run", "one.yaml", "--store", store)
+        listed = orch(folder, "list", "--store", store)
+        (folder / "stop").touch()
+        _, err = process.communicate(timeout=20)
+        locked.close()
+    assert [fresh.returncode, listed.returncode, process.returncode] == [9, 0, 9], fresh.stderr + err
+    assert "then try again" in fresh.stderr
+    assert "orch resume" not in fresh.stderr
+    assert "`orch resume slow` goes on with the run" in err

@@ -181,6 +181,28 @@ async def test_locked_by_another_program(path: Path) -> None:
         await store.commit([after(begun, ["done"])])
 
 
+async def test_a_lock_is_waited_for_in_vain_once(path: Path) -> None:
+    async with opened(f"sqlite:{path}", busy=0.3) as store:
+        begun = await held(store, "r1")
+        patience = [store._db.one("PRAGMA busy_timeout")]
+        async with locked(path):
+            with pytest.raises(StoreLocked):
+                await store.commit([after(begun, ["done"])])
+            patience.append(store._db.one("PRAGMA busy_timeout"))
+            with pytest.raises(StoreLocked):
+                await store.release("nobody")
+        await store.commit([after(begun, ["done"])])
+        patience.append(store._db.one("PRAGMA busy_timeout"))
+        assert patience == [(300,), (200,), (300,)]
+
+
+async def test_who_only_reads_waits_for_no_lock(path: Path) -> None:
+    async with opened(f"sqlite:{path}") as store:
+        await held(store, "r1")
+    async with locked(path), opened(f"sqlite:{path}", create=False, busy=0) as store:
+        assert [row.run_id for row in await store.list_runs()] == ["r1"]
+
+
 async def test_a_lock_that_ends_in_time_is_waited_for(path: Path) -> None:
     async with opened(f"sqlite:{path}", busy=20) as store:
         begun = await held(store, "r1")
