@@ -140,7 +140,7 @@ class _Parser:
 
     def unexpected(self, wanted: str | None = None) -> ExprSyntaxError:
         token = self.token
-        shown = "the end" if token.kind == "end" else repr(self.lexer.text[token.offset : token.end])
+        shown = "end" if token.kind == "end" else repr(self.lexer.text[token.offset : token.end])
         hint = _WORDS.get(str(token.value)) if token.kind == "name" else None
         text = self.lexer.text
         if token.kind == "*" and text.startswith("**", token.offset - 1):

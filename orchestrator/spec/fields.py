@@ -158,7 +158,10 @@ MAP: Final = Tag("\0map")
 
 def _named(pattern: re.Pattern[str], rule: str) -> Any:
     def check(text: str) -> str:
-        if not pattern.fullmatch(text) or len(text) > MAX_NAME:
+        if len(text) > MAX_NAME:
+            longest = f"it has {len(text)} characters, and {MAX_NAME} is the most"
+            raise PydanticCustomError("E108", "`{name}…` is not a name: {rule}", {"name": text[:40], "rule": longest})
+        if not pattern.fullmatch(text):
             raise PydanticCustomError("E108", "`{name}` is not a name: {rule}", {"name": text[:80], "rule": rule})
         return text
 

@@ -142,7 +142,7 @@ def _diagnostic(error: ErrorDetails, loaded: Loaded) -> Diagnostic:
             return _other_kind(_WANTED[kind], error["input"], path, loaded)
         case _ if kind in _BOUNDS:
             words, name = _BOUNDS[kind]
-            return Diagnostic("E107", f"`{path[-1]}` must be {words} {context[name]}", loaded.mark(path))
+            return Diagnostic("E107", f"{_subject(path)} must be {words} {context[name]}", loaded.mark(path))
         case _:
             return _own(error, path, loaded, at_key=at_key)
 
@@ -208,6 +208,14 @@ def _not_one_kind(value: dict[str, Any], kinds: tuple[str, ...], path: DataPath,
     return Diagnostic("E109", f"{what} has no kind", loaded.key_mark(path), f"exactly one of {_listed(kinds)}")
 
 
+def _subject(path: DataPath) -> str:
+    """What stands at a path, by its field: an index alone tells nothing."""
+    *around, last = path
+    if isinstance(last, str) or not around:
+        return f"`{last}`"
+    return f"entry {last + 1} of {_subject(tuple(around))}"
+
+
 def _not_listed(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnostic:
     expected = str(error.get("ctx", {}).get("expected", ""))
     values = [one.strip().strip("'") for one in expected.replace(" or ", ", ").split(", ")]
@@ -216,26 +224,25 @@ def _not_listed(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnost
     hint = f"did you mean `{close}`?" if close else None
     if not isinstance(given, str) and not values[0].isdigit():
         return _other_kind(_listed(values), given, path, loaded)
-    return Diagnostic("E107", f"`{path[-1]}` must be {_listed(values)}", loaded.mark(path), hint)
+    return Diagnostic("E107", f"{_subject(path)} must be {_listed(values)}", loaded.mark(path), hint)
 
 
 def _length(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnostic:
     context = error.get("ctx", {})
     if context.get("actual_length") == 0:
-        return Diagnostic("E107", f"`{path[-1]}` is empty", loaded.mark(path))
+        return Diagnostic("E107", f"{_subject(path)} is empty", loaded.mark(path))
     wanted = context.get("min_length", context.get("max_length"))
-    return Diagnostic("E107", f"`{path[-1]}` must have {wanted} entries", loaded.mark(path))
+    return Diagnostic("E107", f"{_subject(path)} must have {wanted} entries", loaded.mark(path))
 
 
 def _other_kind(wanted: str, value: Any, path: DataPath, loaded: Loaded) -> Diagnostic:
-    subject = f"`{path[-1]}`" if isinstance(path[-1], str) else f"an entry of `{path[-2]}`"
     hint = None
     if wanted.startswith("text") and isinstance(value, int | float) and not isinstance(value, bool):
         hint = "quote it"
     elif isinstance(value, str) and "${{" in value:
         hint = "no `${{ }}` here"
     mark = loaded.key_mark(path) if isinstance(value, dict | list) or value is None else loaded.mark(path)
-    return Diagnostic("E106", f"{subject} must be {wanted}, and is {_found(value, wanted)}", mark, hint)
+    return Diagnostic("E106", f"{_subject(path)} must be {wanted}, and is {_found(value, wanted)}", mark, hint)
 
 
 def _found(value: Any, wanted: str) -> str:

@@ -355,4 +355,4 @@ class _Forms:
         elif isinstance(without_null(bare(type_)), FileType) and isinstance(value, str):
             return
         elif problems := check_value(to_schema(type_), value):
-            self.problem(f"the default is not a {type_}: {problems[0]}", at)
+            self.problem(f"the default does not fit `{type_}`: {problems[0]}", at)

@@ -129,7 +129,7 @@ def test_numbers_of_different_types_are_different_expressions() -> None:
         ("-9223372036854775809", 1, 20, "64 bits", "1e20"),
         ("1" * 5000, 0, 5000, "64 bits", "1e20"),
         ("1e999", 0, 5, "too large", None),
-        ("1 +", 3, 3, "the end", None),
+        ("1 +", 3, 3, "unexpected end", None),
         ("a b", 2, 3, "'b'", None),
         ("a.", 2, 2, "field", None),
         ("a.1", 1, 3, "'.1'", None),

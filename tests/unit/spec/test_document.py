@@ -186,6 +186,17 @@ def test_every_problem_of_a_file_is_said_at_once() -> None:
     assert sorted(codes(text)) == ["E104", "E104", "E105", "E105", "E107", "E108", "E109"]
 
 
+def test_an_entry_of_a_list_goes_by_its_field_and_a_name_hears_how_long_it_may_be() -> None:
+    text = f"version: 1\nsteps: {{{'a' * 129}: {{run: x, retry: {{attempts: 2, on: [timeut, 999, []]}}}}}}\n"
+    with pytest.raises(SpecErrors) as caught:
+        read_spec(text.encode())
+    length, known, most, kind = (one.message for one in caught.value.diagnostics)
+    assert length.endswith("is not a name: it has 129 characters, and 128 is the most")
+    assert known.startswith("entry 1 of `on` must be `timeout`")
+    assert most == "entry 2 of `on` must be at most 599"
+    assert kind.startswith("entry 3 of `on` must be")
+
+
 def test_warnings_leave_a_spec_whole() -> None:
     spec = read_spec(b"version: 1\nsteps: {}\n".replace(b"{}", b"\n  a:\n    agent: {}\n    prompt: see issue #3\n"))
     assert isinstance(spec, Spec)
