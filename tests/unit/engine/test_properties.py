@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.engine.graphs import ENDS, Maker, Rough
 
-COUNT = 20_000 if os.environ.get("ORCH_PROVE") else 120
+COUNT = 4_000 if os.environ.get("ORCH_PROVE") else 120
 prove = settings(max_examples=COUNT, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SEEDS = st.integers(0, 2**32)
 
