@@ -18,7 +18,7 @@ from orchestrator.spec.agents import AgentEntry, ModelEntry
 from orchestrator.spec.annotations import bare, below, fields_of, members_of
 from orchestrator.spec.document import Document
 from orchestrator.spec.fields import EachPart, FilePart, Model, TemplatePart, TextPart, key_of
-from orchestrator.spec.nodes import Mapping, Scalar, Sequence
+from orchestrator.spec.nodes import Mapping, Sequence
 from orchestrator.spec.steps import Step, StepBase
 from orchestrator.spec.tools import Tool, ToolBase
 
@@ -125,6 +125,7 @@ class _Pruning:
     lost: set[DataPath]
     names: set[str]
     silent: set[str]
+    coarse: bool
     root: _Edit = field(default_factory=_Edit)
     renamed: int = 0
 
@@ -138,7 +139,7 @@ class _Pruning:
             self.cut(path, levels, len(path), "rename")
         elif error["type"] == "extra_forbidden":
             self.cut(path, levels, len(path), "drop", unknown=True)
-        elif isinstance(named, str) and _optional(levels[len(path)].model, named):
+        elif isinstance(named, str) and not self.coarse and _optional(levels[len(path)].model, named):
             self.cut((*path, named), [*levels, _Level()], len(path) + 1, "drop")
         else:
             length = len(path) - 1 if error["type"] == "missing" else len(path)
@@ -179,12 +180,12 @@ class _Pruning:
             self.edit(path[:at]).vague = True
 
     def section(self, name: str, meant: str | None) -> None:
-        """A part of the whole file that was not read: names in it are known by sight, unless it has none."""
+        """A part of the whole file that was not read: of one under another key, names are known by sight."""
         data = self.loaded.data.get(name)
         files = data if isinstance(data, list) else [data]
         if meant is None and any(str(one).endswith((".yaml", ".yml")) for one in cast("list[Any]", files)):
             meant = "imports"
-        if meant == "imports" or not isinstance(data, dict):
+        if meant in ("imports", name) or not (isinstance(data, dict) and data):
             self.silent |= _OPEN.get(meant or "", frozenset())
 
     def edit(self, path: DataPath) -> _Edit:
@@ -202,13 +203,9 @@ class _Pruning:
         if edit.action == "blank":
             self.see(node.data, keys=True)
             return Mapping(node.source, node.start, node.end, node.flow, dict(_BLANK))
-        match node:
-            case Mapping():
-                return self.mapping(node, edit, path)
-            case Sequence():
-                return self.sequence(node, edit, path)
-            case Scalar():
-                return node
+        if isinstance(node, Mapping):
+            return self.mapping(node, edit, path)
+        return self.sequence(node, edit, path) if isinstance(node, Sequence) else node
 
     def mapping(self, node: Mapping, edit: _Edit, path: DataPath) -> Mapping:
         new = Mapping(node.source, node.start, node.end, node.flow)
@@ -263,11 +260,14 @@ class _Pruning:
             self.names.update(re.findall(r"\w+", word))
 
 
-def prune(loaded: Loaded, errors: list[ErrorDetails], before: Pruned | None = None) -> Pruned:
-    """The file without what the errors are about; ``before`` is what was left of it when they were found."""
+def prune(loaded: Loaded, errors: list[ErrorDetails], before: Pruned | None = None, *, coarse: bool = False) -> Pruned:
+    """The file without what the errors are about; ``before`` is what was left of it when they were found.
+
+    ``coarse`` takes all of a mapping that breaks a rule about several of its fields.
+    """
     given = before or Pruned(loaded, Doubts(), frozenset())
     doubts = given.doubts
-    pruning = _Pruning(given.loaded, set(doubts.vague), set(given.lost), set(doubts.names), set(doubts.silent))
+    pruning = _Pruning(given.loaded, set(doubts.vague), set(given.lost), set(doubts.names), set(doubts.silent), coarse)
     for error in errors:
         pruning.take(error)
     root = cast("Mapping", pruning.made(given.loaded.root, pruning.root, ()))

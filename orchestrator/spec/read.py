@@ -61,21 +61,21 @@ def spec_of(loaded: Loaded) -> Spec:
     document, errors = document_of(loaded)
     problems = diagnostics_of(errors, loaded)
     pruned = None
-    for _ in range(_REBUILDS):
+    for left in reversed(range(_REBUILDS)):
         if document is not None or len(errors) > MAX_SHOWN:
             break
-        pruned = prune(loaded, errors, pruned)
+        pruned = prune(loaded, errors, pruned, coarse=not left)
         document, errors = document_of(pruned.loaded)
         lost = pruned.lost
         new = [one for one in errors if _place(one) not in lost]
         problems += diagnostics_of(new, pruned.loaded)
     if document is None:
         raise SpecErrors([*loaded.warnings, *problems], texts=loaded.texts)
-    left = loaded if pruned is None else pruned.loaded
+    rest = loaded if pruned is None else pruned.loaded
     models = list(models_of(document))
-    problems += not_available(models, left)
-    problems += _read_parts(models, left)
-    return Spec(document, left, (*loaded.warnings, *problems), None if pruned is None else pruned.doubts)
+    problems += not_available(models, rest)
+    problems += _read_parts(models, rest)
+    return Spec(document, rest, (*loaded.warnings, *problems), None if pruned is None else pruned.doubts)
 
 
 def _place(error: ErrorDetails) -> DataPath:
