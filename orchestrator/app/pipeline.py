@@ -23,8 +23,10 @@ class NoSuchFile(OrchError):
     code: ClassVar[str] = "E005"
     exit: ClassVar[Exit] = Exit.USAGE
 
-    def __init__(self, name: str, *, problem: str = "there is no file") -> None:
-        super().__init__(f"{problem} {name[:400]!r}", hint="`orch init` makes a starter pipeline")
+    def __init__(
+        self, name: str, *, problem: str = "there is no file", hint: str = "`orch init` makes a starter pipeline"
+    ) -> None:
+        super().__init__(f"{problem} {name[:400]!r}", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class SecretsMissing(OrchError):
     def __init__(self, missing: Iterable[Missing]) -> None:
         found = list(missing)
         names = [one.name for one in found]
-        whys = "; ".join(f"{one.name}: {one.why}" for one in found if one.why)
+        whys = "; ".join(one.why for one in found if one.why)
         what = "a secret is" if len(names) == 1 else "secrets are"
         super().__init__(
             f"{what} missing: {', '.join(names)}" + (f" ({whys})" if whys else ""),

@@ -34,10 +34,10 @@ def guarded(flags: Flags, perform: Callable[[], int]) -> int:
     except BrokenPipeError:
         return _reader_gone()
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        if error.errno not in (errno.ENOSPC, errno.EBADF) or error.filename is not None:
             return _bug(screen, error)
         silence_stdout()
-        return report(screen, CannotPrint(reason=error.strerror or "no room"))
+        return report(screen, CannotPrint(reason=error.strerror or "no room", verb=flags.verb))
     except KeyboardInterrupt:
         return Exit.SIGINT
     except typer.Abort:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.cli.render.text import json_text, plain
@@ -22,21 +24,32 @@ class CannotPrint(OrchError):
     code: ClassVar[str] = "E008"
     exit: ClassVar[Exit] = Exit.USAGE
 
-    def __init__(self, *, reason: str) -> None:
-        super().__init__(
-            f"standard output cannot be written: {reason.lower()}", hint="`orch resume RUN` prints outputs again"
-        )
+    def __init__(self, *, reason: str, verb: str) -> None:
+        hint = "`orch resume RUN` prints outputs again" if verb in ("run", "resume") else None
+        super().__init__(f"standard output cannot be written: {reason.lower()}", hint=hint)
+
+
+class _Closed(TextIOWrapper):
+    """Standard output that was closed before we began: what is said there is lost, and that is to be known."""
+
+    def write(self, _: str, /) -> int:
+        raise OSError(errno.EBADF, "it is closed")
 
 
 def open_streams() -> None:
     """Give each standard stream that was closed something to be: without it, the first word on it would be a bug."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123  it stays open as long as the process
+            # They stay open as long as the process.
+            made = _Closed(open(os.devnull, "wb")) if name == "stdout" else open(os.devnull, mode)  # noqa: SIM115, PTH123
+            setattr(sys, name, made)
 
 
 def silence_stdout() -> None:
     """Nothing more can be said there, not even what is buffered, which Python would write while it ends."""
+    if isinstance(sys.stdout, _Closed):
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  it stays open as long as the process
+        return
     with suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
@@ -68,7 +81,7 @@ class Screen:
             raise
         except OSError as error:
             silence_stdout()
-            raise CannotPrint(reason=error.strerror or str(error)) from None
+            raise CannotPrint(reason=error.strerror or str(error), verb=self.flags.verb) from None
 
     # --- people ---
 

@@ -35,7 +35,7 @@ def verify(
 def _found(session: Session, what: str) -> list[dict[str, Any]]:
     path = Path(what)
     if path.is_dir():
-        return [_file(each) for each in sorted(path.glob("*.jsonl"))] or [_nothing(what)]
+        return [_one_of_many(each) for each in sorted(path.glob("*.jsonl"))] or [_nothing(what)]
     if path.is_file():
         return [_file(path)]
     return [run_async(lambda: _run(session, what))]
@@ -44,7 +44,17 @@ def _found(session: Session, what: str) -> list[dict[str, Any]]:
 def _nothing(what: str) -> dict[str, Any]:
     from orchestrator.app.pipeline import NoSuchFile
 
-    raise NoSuchFile(what, problem="there is no export (*.jsonl) in")
+    raise NoSuchFile(what, problem="there is no export (*.jsonl) in", hint="`orch export RUN > FILE.jsonl` makes one")
+
+
+def _one_of_many(path: Path) -> dict[str, Any]:
+    """A file that is no export hides nothing of the others."""
+    from orchestrator.app.exports import NotAnExport
+
+    try:
+        return _file(path)
+    except NotAnExport as error:
+        return _result(None, str(path), 0, [error])
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -89,7 +99,7 @@ def _judge(run_id: str, source: str, graph: Graph | None, records: list[Record])
     }
 
 
-def _result(run_id: str, source: str, records: int, errors: list[OrchError]) -> dict[str, Any]:
+def _result(run_id: str | None, source: str, records: int, errors: list[OrchError]) -> dict[str, Any]:
     problems = [error.message for error in errors]
     return {"run": run_id, "source": source, "records": records, "problems": problems, "decided": False}
 
@@ -100,7 +110,10 @@ def _say(session: Session, one: dict[str, Any]) -> None:
         session.screen.say(f"{one['run']}: {one['records']} records, {how}")
         return
     for problem in one["problems"][:1]:
-        session.screen.problem("error", "E705", f"{one['run']}: {problem}")
+        if one["run"] is None:
+            session.screen.problem("error", "E706", problem)
+        else:
+            session.screen.problem("error", "E705", f"{one['run']}: {problem}")
 
 
 COMMANDS = {"verify": verify}

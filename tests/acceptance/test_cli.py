@@ -152,8 +152,11 @@ def test_a_reader_that_goes_away_is_no_bug(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        ("orch list >&-", 0),
-        ("orch list 2>&- >&-", 0),
+        ("orch list >&-", 2),
+        ("orch list 2>&- >&-", 2),
+        ("orch --help >&-", 2),
+        ("orch run one.yaml >&-", 2),
+        ("orch run one.yaml --json >&-", 2),
         ("orch run - <&-", 2),
         ("orch list > /dev/full", 2),
         ("orch --help > /dev/full", 2),
@@ -173,6 +176,29 @@ def test_streams_and_folders_that_are_not_what_they_should_be(folder: Path, comm
     assert done.returncode == code, done.stderr
     assert "E999" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_outputs_that_nobody_could_read_are_printed_again(folder: Path) -> None:
+    shell = f"{sys.executable} -m orchestrator"
+    for command, again in ((f"{shell} list > /dev/full", False), (f"{shell} run one.yaml >&-", True)):
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=60
+        )
+        assert "E008" in done.stderr
+        assert ("orch resume RUN" in done.stderr) is again
+    assert document(orch(folder, "resume", "@last")) == {"said": "hello world\n"}
+
+
+def test_one_bad_file_of_a_folder_hides_no_other(folder: Path) -> None:
+    assert "orch export RUN" in orch(folder, "verify", ".").stderr
+    document(orch(folder, "run", "one.yaml", "--id", "good"))
+    (folder / "b.jsonl").write_text(orch(folder, "export", "good").stdout)
+    (folder / "a.jsonl").write_text("{}")
+    done = orch(folder, "verify", ".")
+    assert done.returncode == 7
+    assert [one["run"] for one in json.loads(done.stdout)["runs"]] == [None, "good"]
+    assert "a.jsonl is no export of a run" in done.stderr
+    assert "sound" in done.stderr
 
 
 SCHEMA_OF = {

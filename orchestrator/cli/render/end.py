@@ -70,8 +70,9 @@ def describe_wait(wait: dict[str, Any]) -> str:
     """What a run waits for, on one line."""
     doubt = wait.get("reason") == "doubt"
     reason = "is in doubt: whether its effect happened is not known" if doubt else wait.get("reason")
-    texts = (wait.get("step"), reason, wait.get("message"), _old_driver(wait.get("driver")))
-    return one_line(" ".join(str(text) for text in texts if text), 300)
+    subject = " ".join(str(text) for text in (wait.get("step"), reason) if text)
+    told = "; ".join(str(text) for text in (subject, wait.get("message")) if text)
+    return one_line(f"{told} {_old_driver(wait.get('driver'))}".strip(), 300)
 
 
 def _old_driver(driver: dict[str, Any] | None) -> str:

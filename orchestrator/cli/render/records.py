@@ -17,6 +17,10 @@ _KIND_MARKS = {
 }  # fmt: skip
 
 
+_WORDS = {"fired": "timed out"}
+"""Kinds whose name says too little."""
+
+
 def record_line(screen: Screen, record: Record, *, stream: Any, clock: bool = True) -> str:
     """A record on one line: the time of day, a mark, the path, the kind and the heart of its body."""
     mark, color = MARKS.get(_KIND_MARKS.get(record.kind, ""), ("·", "dim"))
@@ -24,7 +28,7 @@ def record_line(screen: Screen, record: Record, *, stream: Any, clock: bool = Tr
     parts += [
         screen.style(mark, color, stream=stream),
         one_line(record.path, 80) or "run",
-        record.kind.replace("_", " "),
+        _WORDS.get(record.kind, record.kind.replace("_", " ")),
     ]
     told = heart(record)
     return " ".join([*parts, screen.style(told, "dim", stream=stream)] if told else parts)

@@ -41,7 +41,7 @@ def test_all_that_are_missing_are_named_and_the_exit_is_4() -> None:
 
 
 def test_an_optional_one_whose_file_is_broken_is_said() -> None:
-    with pytest.raises(SecretsMissing, match="C_FILE cannot be read"):
+    with pytest.raises(SecretsMissing, match=r"C \(C_FILE cannot be read"):
         resolve_secrets([SecretDef(name="C", optional=True)], {"C_FILE": "/nowhere"})
 
 

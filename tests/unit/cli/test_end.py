@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from orchestrator.cli.flags import Flags
 from orchestrator.cli.render.end import describe_wait, exit_of, next_command
+from orchestrator.cli.render.records import record_line
+from orchestrator.cli.screen import Screen
 from orchestrator.engine.ends import RunEnd
 from orchestrator.errors import Exit
+from orchestrator.journal.records import Record
 
 
 @pytest.mark.parametrize(
@@ -45,5 +51,22 @@ def test_what_to_type_next(status: str, reason: str | None, command: str | None)
 
 def test_what_a_run_waits_for_is_harmless_text() -> None:
     assert describe_wait({"step": "a", "reason": "doubt", "message": "cut\x1b[2J"}) == (
-        "a is in doubt: whether its effect happened is not known cut"
+        "a is in doubt: whether its effect happened is not known; cut"
     )
+
+
+def test_a_wait_names_the_driver_that_had_the_effect() -> None:
+    driver = {"pid": 7, "host": "here", "renewed_at": 0}
+    told = describe_wait({"step": "a", "reason": "doubt", "message": "no result within 0.3 s", "driver": driver})
+    assert told == (
+        "a is in doubt: whether its effect happened is not known; no result within 0.3 s "
+        "(process 7 on here had it; last seen 1970-01-01T00:00:00Z)"
+    )
+    assert describe_wait({"step": "a", "reason": "doubt", "driver": driver}).startswith(
+        "a is in doubt: whether its effect happened is not known (process 7"
+    )
+
+
+def test_a_timer_that_went_off_is_told_in_words() -> None:
+    record = Record(1, 1, "fired", "dly", {"timer": "timeout"}, 0)
+    assert record_line(Screen(Flags(color="never")), record, stream=sys.stderr, clock=False) == "· dly timed out"
