@@ -9,13 +9,14 @@ import copy
 import json
 import os
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestrator.compiler import compile as compile_
 from orchestrator.spec.codes import SHAPE
-from orchestrator.spec.diagnostics import Diagnostic, SpecErrors
+from orchestrator.spec.diagnostics import Diagnostic, SpecErrors, has_errors
 from orchestrator.spec.load import load
 from orchestrator.spec.prune import Doubts, prune
 from orchestrator.spec.read import read_spec, spec_of
@@ -116,6 +117,31 @@ def test_one_slip_in_a_good_file_leads_to_nothing_else_than_its_own_problem() ->
         more = [str(one) for one in found.diagnostics if is_more(one, own[path])]
         assert not more, json.dumps(data)
     assert tried > 50
+
+
+@pytest.mark.timeout(7200)
+def test_many_slips_at_once_give_diagnostics_and_nothing_else_within_a_second() -> None:
+    chance = random.Random(20261124)
+    whole = [(path, {key: item for key, item in load(path).data.items() if key != "imports"}) for path in FILES]
+    tried = 0
+    for _ in range(20_000 if PROVE else 60):
+        path, data = chance.choice(whole)
+        for _ in range(chance.choice((2, 3, 5, 10))):
+            every = list(places(data))
+            data = chance.choice(list(spoiled(data, chance.choice(every)))) if every else data
+        text = json.dumps(data)
+        began = time.process_time()
+        try:
+            found = compile_(load(text.encode(), name=str(path), folder=path.parent))
+        except SpecErrors:
+            continue
+        except Exception as error:
+            error.add_note(text)
+            raise
+        assert time.process_time() - began < 1, text
+        assert (found.graph is None) == has_errors(found.diagnostics)
+        tried += 1
+    assert tried > 40
 
 
 def is_more(one: Diagnostic, own: set[tuple[str, str]]) -> bool:
