@@ -122,7 +122,8 @@ def cli_schema() -> dict[str, Any]:
             {"format": _format("status"), "run": _TEXT, "status": _TEXT, "step": _TEXT}, optional=("step",)
         ),
         "verify": _object({"format": _format("verify"), "ok": {"type": "boolean"}, "runs": _list(_object({
-            "run": _MAYBE_TEXT, "source": _TEXT, "records": _COUNT, "problems": _list(_TEXT), "decided": {"type": "boolean"},
+            "run": _MAYBE_TEXT, "source": _TEXT, "records": _COUNT, "problems": _list(_TEXT),
+            "decided": {"type": "boolean"},
         }))}),
         "init": _object({"format": _format("init"), "made": _list(_TEXT), "kept": _list(_TEXT)}),
         "db": _object(

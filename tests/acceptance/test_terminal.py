@@ -58,6 +58,9 @@ class Terminal:
     def press(self, key: str) -> None:
         self._tmux("send-keys", key)
 
+    def resize(self, width: str, height: str) -> None:
+        self._tmux("resize-window", "-x", width, "-y", height)
+
     def screen(self, *, history: bool = False) -> str:
         return self._tmux("capture-pane", "-p", *(["-S", "-500"] if history else []))
 
@@ -115,6 +118,24 @@ def test_a_run_draws_its_tree_and_leaves_its_end(terminal: Terminal) -> None:
     assert "12 tokens" in after
     assert "run shown" in after
     assert "\u202e" not in end
+
+
+@pytest.mark.parametrize("size", [("40", "24"), ("100", "12"), ("40", "12")])
+def test_a_window_that_shrinks_keeps_nothing_of_what_was_drawn_before(
+    terminal: Terminal, size: tuple[str, str]
+) -> None:
+    terminal.type(f"{ORCH} run shown.yaml --id shown; echo code $?")
+    terminal.wait_for("talk says")
+    terminal.resize(*size)
+    time.sleep(0.5)
+    live = terminal.screen()
+    assert (live.count("talk says"), live.count("\nshown  ")) == (1, 1), live
+    (terminal.folder / "go").touch()
+    terminal.wait_for("code 0")
+    # What left a lower window at its top belongs to the terminal's history, which nobody can take back.
+    end = terminal.screen(history=size[1] == "24")
+    assert "talk says" not in end
+    assert end.count("\n✓ first") <= 1, end
 
 
 def test_an_interrupt_leaves_the_terminal_whole(terminal: Terminal) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
+from orchestrator.cli.render.canvas import Canvas
 from orchestrator.cli.render.steps import Branch, branch_line, grow, outline
 from orchestrator.cli.render.text import one_line, plain
 from orchestrator.cli.render.values import count, elapsed, money
@@ -49,10 +49,7 @@ class LiveTree:
             emoji=False,
             color_system="auto" if screen.colored() else None,
         )
-        self._live = Live(
-            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False,
-            vertical_overflow="crop",
-        )  # fmt: skip
+        self._canvas = Canvas(self._console)
 
     def listen(self, event: Any) -> None:
         """Fold a record, or keep the end of what an agent is saying."""
@@ -67,35 +64,33 @@ class LiveTree:
 
     def said(self, line: str) -> None:
         """Print it above the tree."""
+        self._canvas.erase()
         self._console.print(Text(line))
 
     async def pump(self) -> None:
         """Draw until cancelled."""
-        self._live.start()
+        self._console.show_cursor(show=False)
         try:
             while True:
                 began = anyio.current_time()
-                self._live.update(self._drawing(), refresh=True)
+                self._canvas.draw(self._drawing())
                 # A tree of thousands takes long to draw: the run comes first.
                 await anyio.sleep(max(_PERIOD, _SHARE * (anyio.current_time() - began)))
         finally:
-            self._live.stop()
+            self._canvas.erase()
+            self._console.show_cursor()
 
     def close(self) -> None:
         """Leave the steps as they ended."""
         for line in outline(self._screen, grow(self._state), self._clock.now(), depth=2, stream=sys.stderr):
             self._screen.say(line)
 
-    def _drawing(self) -> Text:
+    def _drawing(self) -> list[Text]:
         now = self._clock.now()
         spoken = self._speech()
         room = max(self._console.size.height - len(spoken) - 2, 3)
         lines = self._tree(now, room)
-        text = Text("\n", no_wrap=True, overflow="ellipsis").join(
-            Text.from_ansi(line, no_wrap=True, overflow="ellipsis") for line in [*lines, *spoken, self._total(now)]
-        )
-        text.no_wrap = True
-        return text
+        return [Text.from_ansi(line) for line in [*lines, *spoken, self._total(now)]]
 
     def _tree(self, now: int, room: int) -> list[str]:
         """All steps if there is room; else those that are busy, with counts of the others."""
