@@ -25,10 +25,10 @@ class ToolCall:
 
 
 class Conversation:
-    """The messages so far. ``turn`` counts the replies; ``calls`` are those of the last reply, ``last`` the text of
-    the last message that has any."""
+    """The messages so far. ``turn`` counts the replies; ``calls`` are those of the last reply, ``said`` its
+    text, ``last`` the text of the last message that has any."""
 
-    __slots__ = ("_hash", "calls", "last", "messages", "repairs", "results", "size", "stop", "turn")
+    __slots__ = ("_hash", "calls", "last", "messages", "repairs", "results", "said", "size", "stop", "turn")
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -37,6 +37,7 @@ class Conversation:
         self.turn = 0
         self.stop = ""
         self.last = ""
+        self.said = ""
         self.repairs = 0
         self.calls: tuple[ToolCall, ...] = ()
         self.results: list[Any] = []
@@ -64,7 +65,8 @@ class Conversation:
         self.stop = reply["stop"]
         content: list[dict[str, Any]] = reply["content"]
         self._add({"role": "assistant", "content": content})
-        self.last = "".join(block["text"] for block in content if block.get("type") == "text")
+        self.said = "".join(block["text"] for block in content if block.get("type") == "text")
+        self.last = self.said or self.last
         self.calls = tuple(
             ToolCall(block["id"], block["name"], block.get("input"))
             for block in content

@@ -71,7 +71,7 @@ def next_turn(*, conversation: Conversation, output: Schema | None, turns: int) 
     if conversation.calls:
         return Stop("invalid_reply", f"the model asked for tools in a turn that ended with {stop}")
     if output is None:
-        return Finish(conversation.last)
+        return Finish(conversation.said)
     return _structured(conversation, output, turns)
 
 
@@ -85,7 +85,7 @@ def _structured(conversation: Conversation, output: Schema, turns: int) -> Actio
     """The last text as JSON of the agent's output type, or a bounded repair."""
     try:
         # Escapes in the text make characters that were not in it: one that stands for a secret must not come up here.
-        value = clean(loads(_unfenced(conversation.last)))
+        value = clean(loads(_unfenced(conversation.said)))
         problems = check_value(output, value)
     except ValueError as error:
         value, problems = None, [f"it is not JSON: {error}"]
