@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from orchestrator.engine import drive
+from orchestrator.engine import drive, host
 from orchestrator.engine.steps import call
 from orchestrator.journal.state import RunState
 from orchestrator.stores.sqlite import SqliteStore
@@ -61,7 +61,11 @@ def ignore_the_fence() -> None:
             fresh.append(replace(piece, base_head=row.head, epoch=row.epoch, rows=rows))
         await real(self, fresh)
 
+    async def trusting(self: host.Host) -> None:
+        """Nobody looks whether the run is still ours, either."""
+
     SqliteStore.commit = commit
+    host.Host._look_for_thieves = trusting
 
 
 def reuse_a_key() -> None:
