@@ -26,13 +26,18 @@ _PREFIX_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """In which words a database differs. ``max_parameters`` of one statement; ``for_update`` locks the rows of a
-    SELECT.
+    SELECT; ``now`` is the time in microseconds and takes one parameter (NULL is the database's own clock, where it has
+    one); ``table_options`` end each CREATE TABLE; ``upsert_blob`` ends the INSERT of blobs that may be there.
     """
 
     name: str
     types: Mapping[str, str]
     for_update: str
     max_parameters: int
+    now: str = "?"
+    table_options: str = ""
+    inline_indexes: bool = False
+    upsert_blob: str = ""
 
 
 SQLITE = Dialect(
@@ -41,6 +46,42 @@ SQLITE = Dialect(
     for_update="",
     max_parameters=32766,  # SQLite 3.32 and later
 )
+
+POSTGRES = Dialect(
+    name="postgres",
+    types={"id": 'TEXT COLLATE "C"', "text": 'TEXT COLLATE "C"', "int": "BIGINT", "bytes": "BYTEA", "clustered": ""},
+    for_update="FOR UPDATE OF r",
+    max_parameters=32767,
+    # Once in a statement, so that an index serves what is compared with it.
+    now="(SELECT COALESCE(?::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))",
+    upsert_blob="ON CONFLICT (hash, part) DO UPDATE SET touched_at = excluded.touched_at",
+)
+
+
+def mysql_dialect(collation: str) -> Dialect:
+    """MariaDB or MySQL. ``collation`` is the binary one that pads nothing, whose name differs between the two."""
+    exact = f"CHARACTER SET utf8mb4 COLLATE {collation}"
+    return Dialect(
+        name="mysql",
+        # Two ids fit the 3,072 bytes of a key.
+        types={
+            "id": f"VARCHAR(380) {exact}",
+            "text": f"LONGTEXT {exact}",
+            "int": "BIGINT",
+            "bytes": "LONGBLOB",
+            "clustered": "",
+        },
+        for_update="FOR UPDATE",
+        max_parameters=65535,
+        now="COALESCE(?, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)))",
+        table_options=f"ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT {exact}",
+        inline_indexes=True,
+        upsert_blob="ON DUPLICATE KEY UPDATE touched_at = VALUES(touched_at)",
+    )
+
+
+MARIADB = mysql_dialect("utf8mb4_nopad_bin")
+MYSQL = mysql_dialect("utf8mb4_0900_bin")
 
 
 def checked_prefix(prefix: str) -> str:
@@ -58,7 +99,7 @@ class Statements:
         self.dialect = dialect
         self.prefix = checked_prefix(prefix)
         self._words = {
-            "{runs}": "SELECT {run}, d.lease_until FROM {p}runs r LEFT JOIN {p}drivers d ON d.owner = r.owner",
+            "{runs}": "SELECT {run}, d.lease_until, {now} FROM {p}runs r LEFT JOIN {p}drivers d ON d.owner = r.owner",
             "{run}": ", ".join(f"r.{name}" for name in RUN_COLUMNS),
             "{row}": ", ".join('"blob"' if name == "blob" else name for name in Row._fields),  # a type's name elsewhere
             "{inbox}": ", ".join(f"i.{name}" for name in INBOX_COLUMNS),
@@ -67,6 +108,7 @@ class Statements:
             "{no_progress}": f"'{NO_PROGRESS}'",
             "{one_row}": _marks(len(Row._fields)),
             "{for_update}": dialect.for_update,
+            "{now}": dialect.now,
             "{p}": self.prefix,
         }
         text = self._text
@@ -79,20 +121,20 @@ class Statements:
         )
         self.due = text(
             "SELECT r.run_id FROM {p}runs r LEFT JOIN {p}drivers d ON d.owner = r.owner WHERE "
-            "(r.status = 'queued' AND (r.wake_at IS NULL OR r.wake_at <= ?)) OR "
-            "(r.status IN ('waiting', 'paused') AND r.wake_at <= ? AND COALESCE(r.reason, '') <> {no_progress}) OR "
-            "(r.status = 'running' AND (d.owner IS NULL OR d.lease_until <= ?)) "
+            "(r.status = 'queued' AND (r.wake_at IS NULL OR r.wake_at <= {now})) OR "
+            "(r.status IN ('waiting', 'paused') AND r.wake_at <= {now} AND COALESCE(r.reason, '') <> {no_progress}) OR "
+            "(r.status = 'running' AND (d.owner IS NULL OR d.lease_until <= {now})) "
             "ORDER BY r.created_at, r.run_id LIMIT ?"
         )
-        self.wake = text("UPDATE {p}runs SET wake_at = ? WHERE run_id = ? AND status NOT IN ({ended})")
+        self.wake = text("UPDATE {p}runs SET wake_at = {now} WHERE run_id = ? AND status NOT IN ({ended})")
         self.disown = text("UPDATE {p}runs SET owner = NULL WHERE owner = ?")
 
         self.journal = text("SELECT {row} FROM {p}journal WHERE run_id = ? AND seq BETWEEN ? AND ? ORDER BY seq")
         self.row_of = text("SELECT {row} FROM {p}journal WHERE run_id = ? AND nonce = ?")
         self.sum_at = text("SELECT sum FROM {p}journal WHERE run_id = ? AND seq = ?")
 
-        self.touch_blob = text("UPDATE {p}blobs SET touched_at = ? WHERE hash = ?")
-        self.insert_blob = text("INSERT INTO {p}blobs (hash, part, size, body, touched_at) VALUES (?, ?, ?, ?, ?)")
+        self.touch_blob = text("UPDATE {p}blobs SET touched_at = {now} WHERE hash = ?")
+        self.insert_blob = text("INSERT INTO {p}blobs (hash, part, size, body, touched_at) VALUES (?, ?, ?, ?, {now})")
         self.blob = text("SELECT body FROM {p}blobs WHERE hash = ? ORDER BY part")
 
         self.insert_inbox = text("INSERT INTO {p}inbox ({columns}) VALUES {marks}", *_listed(INBOX_COLUMNS))
@@ -109,8 +151,8 @@ class Statements:
         )
 
         self.driver = text("SELECT {driver} FROM {p}drivers WHERE owner = ?")
-        self.insert_driver = text("INSERT INTO {p}drivers ({columns}) VALUES {marks}", *_listed(DRIVER_COLUMNS))
-        self.renew = text("UPDATE {p}drivers SET lease_until = ?, renewed_at = ? WHERE owner = ?")
+        self.insert_driver = text("INSERT INTO {p}drivers ({driver}) VALUES (?, ?, ?, ?, ?, ?, {now} + ?, {now})")
+        self.renew = text("UPDATE {p}drivers SET lease_until = {now} + ?, renewed_at = {now} WHERE owner = ?")
         self.delete_driver = text("DELETE FROM {p}drivers WHERE owner = ?")
 
         self.versions = text("SELECT version, checksum FROM {p}schema_version ORDER BY version")
