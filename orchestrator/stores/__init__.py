@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.journal.errors import StoreNotAvailable
 from orchestrator.stores.urls import MemoryUrl, ServerUrl, SqliteUrl, parse_url
 
 if TYPE_CHECKING:
@@ -27,7 +26,10 @@ class StoreSettings:
 
 
 def open_store(url: str, *, settings: StoreSettings = StoreSettings(), clock: Clock | None = None) -> Store:
-    """The store of a URL, not opened yet: ``await store.open()``. Raises ``BadStoreUrl``, ``StoreNotAvailable``."""
+    """The store of a URL, not opened yet: ``await store.open()``. Raises ``BadStoreUrl`` and ``BadTablePrefix``.
+
+    ``clock`` is for tests: without one, a server's own clock counts its leases.
+    """
     match parse_url(url, base=settings.base):
         case MemoryUrl():
             from orchestrator.stores.memory import MemoryStore
@@ -42,5 +44,11 @@ def open_store(url: str, *, settings: StoreSettings = StoreSettings(), clock: Cl
                 table_prefix=settings.table_prefix,
                 busy_timeout=settings.busy_timeout if place.timeout is None else place.timeout,
             )
+        case ServerUrl(backend="PostgreSQL") as server:
+            from orchestrator.stores.postgres import PostgresStore
+
+            return PostgresStore(server, clock=clock, table_prefix=settings.table_prefix)
         case ServerUrl() as server:
-            raise StoreNotAvailable(server.shown, backend=server.backend)
+            from orchestrator.stores.mysql import MysqlStore
+
+            return MysqlStore(server, clock=clock, table_prefix=settings.table_prefix)

@@ -6,6 +6,7 @@ Nothing here ignores a conflict, and nothing merges into a row of ``journal``.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ _PREFIX_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 class Dialect:
     """In which words a database differs. ``max_parameters`` of one statement; ``for_update`` locks the rows of a
     SELECT; ``now`` is the time in microseconds and takes one parameter (NULL is the database's own clock, where it has
-    one); ``table_options`` end each CREATE TABLE; ``upsert_blob`` ends the INSERT of blobs that may be there.
+    one); ``table_options`` end each CREATE TABLE; ``upsert_blob`` ends the INSERT of blobs that may be there;
+    ``preamble`` begins a script; ``collation`` is that of all texts.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Dialect:
     table_options: str = ""
     inline_indexes: bool = False
     upsert_blob: str = ""
+    preamble: tuple[str, ...] = ()
+    collation: str = ""
 
 
 SQLITE = Dialect(
@@ -58,6 +62,9 @@ POSTGRES = Dialect(
 )
 
 
+MYSQL_MODE = "ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
+
+
 def mysql_dialect(collation: str) -> Dialect:
     """MariaDB or MySQL. ``collation`` is the binary one that pads nothing, whose name differs between the two."""
     exact = f"CHARACTER SET utf8mb4 COLLATE {collation}"
@@ -76,7 +83,9 @@ def mysql_dialect(collation: str) -> Dialect:
         now="COALESCE(?, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)))",
         table_options=f"ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT {exact}",
         inline_indexes=True,
+        collation=collation,
         upsert_blob="ON DUPLICATE KEY UPDATE touched_at = VALUES(touched_at)",
+        preamble=(f"SET SESSION sql_mode = '{MYSQL_MODE}'",),
     )
 
 
@@ -186,8 +195,17 @@ class Statements:
         pairs = " OR ".join(["(run_id = ? AND seq = ?)"] * count)
         return self._text("SELECT run_id, nonce FROM {p}journal WHERE {columns}", pairs)
 
-    def list_runs(self, chosen: RunFilter) -> tuple[str, list[Any]]:
-        """Runs, newest first, that match in all but labels, and the parameters that say so."""
+    def blobs(self, count: int) -> str:
+        """Hash and body of the parts of these ``count`` blobs, in order."""
+        return self._text("SELECT hash, body FROM {p}blobs WHERE hash IN {marks} ORDER BY hash, part", "", _marks(count))
+
+    def list_runs(
+        self, chosen: RunFilter, *, after: tuple[int, str] | None = None, limit: int | None = None
+    ) -> tuple[str, list[Any]]:
+        """Runs, newest first, that match in all but labels, and the parameters that say so.
+
+        ``after`` is the creation and the id of the last run of the page before; ``limit`` the size of a page.
+        """
         conditions: list[str] = []
         values: list[Any] = []
         if chosen.status:
@@ -201,16 +219,48 @@ class Statements:
             if value is not None:
                 conditions.append(condition)
                 values.append(value)
+        if after is not None:
+            conditions.append("(r.created_at < ? OR (r.created_at = ? AND r.run_id < ?))")
+            values += (after[0], *after)
         where = " AND ".join(conditions or ["1 = 1"])
-        return self._text("{runs} WHERE {columns} ORDER BY r.created_at DESC, r.run_id DESC", where), values
+        text = self._text("{runs} WHERE {columns} ORDER BY r.created_at DESC, r.run_id DESC", where)
+        return (text, values) if limit is None else (f"{text} LIMIT ?", [*values, limit])
 
-    def render(self, template: str) -> list[str]:
-        """The statements of a migration: prefix and types filled in, comments left out."""
+    def render(self, template: str, *, idempotent: bool = False) -> list[str]:
+        """The statements of a migration: prefix and types filled in, comments left out. ``idempotent`` ones make what
+        is not there.
+        """
         lines = [line for line in template.splitlines() if not line.lstrip().startswith("--")]
         text = "\n".join(lines).replace("{prefix}", self.prefix)
         for name, word in self.dialect.types.items():
             text = text.replace(f"{{{name}}}", word)
-        return [part.strip() for part in text.split(";") if part.strip()]
+        out = [part.strip() for part in text.split(";") if part.strip()]
+        if self.dialect.inline_indexes:
+            out = _inlined(out)
+        out = [f"{part} {self.dialect.table_options}".rstrip() if _makes_table(part) else part for part in out]
+        return [_CREATE.sub(r"CREATE \1 IF NOT EXISTS", part) for part in out] if idempotent else out
+
+
+_CREATE = re.compile(r"\ACREATE (TABLE|INDEX)")
+_INDEX = re.compile(r"CREATE INDEX (\w+) ON (\w+) (\(.*\))")
+
+
+def _makes_table(statement: str) -> bool:
+    return statement.startswith("CREATE TABLE")
+
+
+def _inlined(statements: Sequence[str]) -> list[str]:
+    """The same tables with their indexes in them, where no statement makes an index unless it is there."""
+    out: list[str] = []
+    for statement in statements:
+        found = _INDEX.fullmatch(statement)
+        if found is None:
+            out.append(statement)
+            continue
+        place = next(n for n, text in enumerate(out) if text.startswith(f"CREATE TABLE {found[2]} "))
+        body, _, end = out[place].rpartition("\n)")
+        out[place] = f"{body},\n    KEY {found[1]} {found[3]}\n){end}"
+    return out
 
 
 def _marks(count: int) -> str:

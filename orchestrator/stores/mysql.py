@@ -1,0 +1,193 @@
+"""Runs in MariaDB or MySQL, over aiomysql.
+
+A batch is two exchanges: ``BEGIN`` and the fence; then, where the fence let it through, the rows and ``COMMIT``. The
+server stops at the first statement of an exchange that fails, so that nothing is committed by halves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.ids import digest_text
+from orchestrator.journal import points as crash
+from orchestrator.journal.errors import (
+    BadData,
+    Conflict,
+    SchemaIncomplete,
+    StoreNotWritable,
+    StoreUnavailable,
+    TablesNotAllowed,
+)
+from orchestrator.journal.records import Row
+from orchestrator.journal.store import PROJECTED
+from orchestrator.stores import server_schema as schema
+from orchestrator.stores.migrations import LATEST, all_migrations
+from orchestrator.stores.mysql_wire import MysqlSession, connect, literal
+from orchestrator.stores.server import ServerStore, changed
+from orchestrator.stores.statements import MARIADB, MYSQL, Statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from orchestrator.clock import Clock
+    from orchestrator.journal.store import Slice
+    from orchestrator.stores.server_urls import ServerUrl
+
+OPTIONAL = (*PROJECTED, "claims", "owner")
+"""Columns of a run that only some slices set."""
+
+LOCKED_SECONDS = 8
+"""For how long a boot waits for another one that makes the tables."""
+
+ROOM = 4096
+"""Bytes of a packet that are not for rows."""
+
+SMALLEST_PACKET = 4 * 1024 * 1024
+OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}
+
+
+class MysqlStore(ServerStore):
+    """A ``Store`` in one database of a MariaDB or MySQL server."""
+
+    def __init__(self, url: ServerUrl, *, clock: Clock | None = None, table_prefix: str = "") -> None:
+        super().__init__(url, Statements(MYSQL if url.backend == "MySQL" else MARIADB, table_prefix), clock=clock)
+
+    async def _connect(self) -> MysqlSession:
+        session = await connect(self._url)
+        if session.mariadb != (self._sql.dialect is MARIADB):  # mysql:// serves for both
+            self._sql = Statements(MARIADB if session.mariadb else MYSQL, self._sql.prefix)
+        return session
+
+    async def _commit_plain(self, session: MysqlSession, pieces: Sequence[Slice]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        rows = [row for piece in pieces for row in piece.rows]
+        inserts = list(self._inserts(session, rows))  # whatever cannot be sent is refused before anything is
+        crash.at("before_begin")
+        moved = await session.ask("BEGIN", self._fence(session, pieces))
+        crash.at("after_begin")
+        try:
+            if moved[-1].affected != len(pieces):
+                raise Conflict(pieces[0].run_id)
+            for insert in inserts[:-1]:
+                await session.ask(insert)
+        except BaseException:
+            await session.undo()
+            raise
+        crash.at("before_commit")
+        await session.commit(*inserts[-1:])
+        crash.at("after_commit")
+
+    def _fence(self, session: MysqlSession, pieces: Sequence[Slice]) -> bytes:
+        """One UPDATE of all runs that move on."""
+        every = changed(pieces)
+        if len(pieces) == 1:
+            piece, names = pieces[0], tuple(every[0])
+            values = (*every[0].values(), piece.run_id, piece.base_head, piece.epoch)
+            return session.filled(self._sql.advance(names), values)
+        used = [name for name in OPTIONAL if any(name in changes for changes in every)]
+        columns = ("run_id", "base", "base_epoch", "mask", "head", "head_sum", "updated_at", *used)
+        lines: list[bytes] = []
+        for piece, changes in zip(pieces, every, strict=True):
+            mask = sum(1 << n for n, name in enumerate(used) if name in changes)
+            values = [piece.run_id, piece.base_head, piece.epoch, mask]
+            values += [changes.get(name) for name in columns[4:]]
+            cells = [literal(value) for value in values]
+            if not lines:
+                cells = [b"%b AS %b" % (cell, name.encode()) for cell, name in zip(cells, columns, strict=True)]
+            lines.append(b"SELECT " + b", ".join(cells))
+        settings = ["r.head = v.head", "r.head_sum = v.head_sum", "r.updated_at = v.updated_at"]
+        settings += [f"r.{name} = IF(v.mask & {1 << n}, v.{name}, r.{name})" for n, name in enumerate(used)]
+        return b"UPDATE %b r JOIN (%b) v ON r.run_id = v.run_id AND r.head = v.base AND r.epoch = v.base_epoch SET %b" % (
+            f"{self._sql.prefix}runs".encode(),
+            b" UNION ALL ".join(lines),
+            ", ".join(settings).encode(),
+        )
+
+    async def _advance(self, session: MysqlSession, pieces: Sequence[Slice]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if (await session.ask(self._fence(session, pieces)))[0].affected != len(pieces):
+            raise Conflict(pieces[0].run_id)
+
+    async def _insert_rows(self, session: MysqlSession, rows: Sequence[Row]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for insert in self._inserts(session, rows):
+            await session.ask(insert)
+
+    def _inserts(self, session: MysqlSession, rows: Sequence[Row]) -> Iterator[bytes]:
+        """INSERTs of these rows, each of which fits a packet of the server."""
+        head = self._sql.insert_rows(0).encode()
+        room = session.max_packet - ROOM
+        lines: list[bytes] = []
+        size = 0
+        for row in rows:
+            line = b"(%b)" % b", ".join([literal(value) for value in row])
+            if len(line) > room:
+                raise BadData(row.run_id, problem=_too_big(len(line), session.max_packet))
+            if lines and size + len(line) > room:
+                yield head + b", ".join(lines)
+                lines, size = [], 0
+            lines.append(line)
+            size += len(line) + 2
+        if lines:
+            yield head + b", ".join(lines)
+
+    async def _provision(self, session: MysqlSession, *, upgrade: bool) -> list[int]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Statement by statement, since each ends its own transaction: what a boot that was killed left is made whole
+        by the next one. Whoever comes at the same time waits, and finds it done.
+        """
+        name = f"orch {digest_text(f'{self._url.database} {self._sql.prefix}')[:40]}"
+        if (await session.all("SELECT GET_LOCK(?, ?)", (name, LOCKED_SECONDS)))[0][0] != 1:
+            raise StoreUnavailable(self.name, reason="another process has been making its tables for too long")
+        try:
+            return await self._make_tables(session, upgrade=upgrade)
+        except StoreNotWritable as error:
+            raise TablesNotAllowed(self.name, reason=error.reason) from error
+        finally:
+            session.forget()  # and with it the lock, whatever happened
+
+    async def _make_tables(self, session: MysqlSession, *, upgrade: bool) -> list[int]:
+        sql = self._sql
+        found = await schema.version(session, sql)
+        if found >= (LATEST if upgrade else 1):
+            return []
+        missing = all_migrations()[found:]
+        for migration in missing:
+            for statement in sql.render(migration.template, idempotent=True):
+                await session.run(statement)
+            if lacking := schema.lacking(await schema.columns(session, sql), sql):
+                raise SchemaIncomplete(self.name, missing=lacking)
+            now = (await session.all(f"SELECT {sql.dialect.now}", (self._now(),)))[0][0]
+            await session.run(sql.insert_version, (migration.version, migration.checksum, now))
+        return [migration.version for migration in missing]
+
+    async def _problems(self, session: MysqlSession) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        names = "'innodb_flush_log_at_trx_commit', 'log_bin', 'sync_binlog', 'max_allowed_packet', 'read_only', 'version'"
+        found: dict[str, str] = dict(await session.all(f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({names})"))
+        out: list[str] = []
+        if found["innodb_flush_log_at_trx_commit"] != "1":
+            out.append("innodb_flush_log_at_trx_commit is not 1: a commit that returned may be lost")
+        if found["log_bin"] == "ON" and found["sync_binlog"] != "1":
+            out.append("sync_binlog is not 1: a commit that returned may be lost")
+        if int(found["max_allowed_packet"]) < SMALLEST_PACKET:
+            out.append("max_allowed_packet is less than 4 MiB: large results do not fit")
+        if found["read_only"] == "ON":
+            out.append("the server is read-only")
+        kind = "MariaDB" if session.mariadb else "MySQL"
+        if tuple(int(part) for part in found["version"].split("-")[0].split(".")[:2]) < OLDEST[kind]:
+            out.append(f"{kind} {'.'.join(map(str, OLDEST[kind]))} or later is needed")
+        expected = list(schema.expected_columns(self._sql))
+        engines = await session.all(
+            "SELECT table_name, engine FROM information_schema.tables "
+            f"WHERE table_schema = DATABASE() AND table_name IN ({', '.join('?' * len(expected))})",
+            expected,
+        )
+        out += [f"table {table} is kept by {engine}, not by InnoDB" for table, engine in engines if engine != "InnoDB"]
+        collation = self._sql.dialect.collation
+        keys = await session.all(
+            "SELECT table_name, column_name, collation_name FROM information_schema.columns "
+            f"WHERE table_schema = DATABASE() AND table_name IN ({', '.join('?' * len(expected))})",
+            expected,
+        )
+        out += [f"column {t}.{c} compares by {how}, not by {collation}" for t, c, how in keys if how not in (None, collation)]
+        return out
+
+
+def _too_big(size: int, packet: int) -> str:
+    return f"a row of {size} bytes does not fit the server's max_allowed_packet of {packet} bytes"
