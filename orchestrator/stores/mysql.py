@@ -96,10 +96,13 @@ class MysqlStore(ServerStore):
             lines.append(b"SELECT " + b", ".join(cells))
         settings = ["r.head = v.head", "r.head_sum = v.head_sum", "r.updated_at = v.updated_at"]
         settings += [f"r.{name} = IF(v.mask & {1 << n}, v.{name}, r.{name})" for n, name in enumerate(used)]
-        return b"UPDATE %b r JOIN (%b) v ON r.run_id = v.run_id AND r.head = v.base AND r.epoch = v.base_epoch SET %b" % (
-            f"{self._sql.prefix}runs".encode(),
-            b" UNION ALL ".join(lines),
-            ", ".join(settings).encode(),
+        return (
+            b"UPDATE %b r JOIN (%b) v ON r.run_id = v.run_id AND r.head = v.base AND r.epoch = v.base_epoch SET %b"
+            % (
+                f"{self._sql.prefix}runs".encode(),
+                b" UNION ALL ".join(lines),
+                ", ".join(settings).encode(),
+            )
         )
 
     async def _advance(self, session: MysqlSession, pieces: Sequence[Slice]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -158,7 +161,9 @@ class MysqlStore(ServerStore):
         return [migration.version for migration in missing]
 
     async def _problems(self, session: MysqlSession) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        names = "'innodb_flush_log_at_trx_commit', 'log_bin', 'sync_binlog', 'max_allowed_packet', 'read_only', 'version'"
+        names = (
+            "'innodb_flush_log_at_trx_commit', 'log_bin', 'sync_binlog', 'max_allowed_packet', 'read_only', 'version'"
+        )
         found: dict[str, str] = dict(await session.all(f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({names})"))
         out: list[str] = []
         if found["innodb_flush_log_at_trx_commit"] != "1":
@@ -185,7 +190,11 @@ class MysqlStore(ServerStore):
             f"WHERE table_schema = DATABASE() AND table_name IN ({', '.join('?' * len(expected))})",
             expected,
         )
-        out += [f"column {t}.{c} compares by {how}, not by {collation}" for t, c, how in keys if how not in (None, collation)]
+        out += [
+            f"column {t}.{c} compares by {how}, not by {collation}"
+            for t, c, how in keys
+            if how not in (None, collation)
+        ]
         return out
 
 

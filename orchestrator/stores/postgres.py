@@ -336,13 +336,18 @@ def _meaning(error: Exception, url: ServerUrl) -> Exception:
         case asyncpg.DataError() | asyncpg.IntegrityConstraintViolationError() | asyncpg.ProgramLimitExceededError():
             return BadData(None, problem=reason)
         case (
-            asyncpg.PostgresConnectionError() | asyncpg.AdminShutdownError() | asyncpg.CrashShutdownError()
+            asyncpg.PostgresConnectionError()
+            | asyncpg.AdminShutdownError()
+            | asyncpg.CrashShutdownError()
             | asyncpg.IdleInTransactionSessionTimeoutError()
         ):
             return Lost(shown, reason=reason)
         case (
-            asyncpg.TransactionRollbackError() | asyncpg.LockNotAvailableError() | asyncpg.QueryCanceledError()
-            | asyncpg.InsufficientResourcesError() | asyncpg.CannotConnectNowError()
+            asyncpg.TransactionRollbackError()
+            | asyncpg.LockNotAvailableError()
+            | asyncpg.QueryCanceledError()
+            | asyncpg.InsufficientResourcesError()
+            | asyncpg.CannotConnectNowError()
         ):
             return StoreUnavailable(shown, reason=reason)
         case asyncpg.PostgresError():

@@ -93,7 +93,9 @@ def expected_columns(sql: Statements) -> dict[str, list[str]]:
         for statement in sql.render(migration.template):
             if found := _TABLE.match(statement):
                 lines = [line.strip() for line in found[2].splitlines() if line.strip()]
-                out[found[1]] = [line.split()[0].strip('"') for line in lines if not line.startswith(("PRIMARY", "KEY "))]
+                out[found[1]] = [
+                    line.split()[0].strip('"') for line in lines if not line.startswith(("PRIMARY", "KEY "))
+                ]
     return out
 
 

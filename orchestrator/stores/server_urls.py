@@ -54,8 +54,21 @@ _NAMES = {
     "connect_timeout": "connect_timeout",
     "pooler": "pooler",
 }
-OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "user", "password", "pool", "timeout", "connect_timeout", "pooler")
-_PLACE = re.compile(r"(?:(?P<who>[^/?]*)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/?@]*)(?::(?P<port>[^/?@]*))?(?:/(?P<db>[^?]*))?")
+OPTIONS = (
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "user",
+    "password",
+    "pool",
+    "timeout",
+    "connect_timeout",
+    "pooler",
+)
+_PLACE = re.compile(
+    r"(?:(?P<who>[^/?]*)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/?@]*)(?::(?P<port>[^/?@]*))?(?:/(?P<db>[^?]*))?"
+)
 _PORTS = {"PostgreSQL": 5432, "MySQL": 3306, "MariaDB": 3306}
 MAX_POOL = 100
 
@@ -162,7 +175,9 @@ def _port(text: str, shown: str) -> int:
 
 def _tls(text: str, shown: str) -> Tls:
     if (mode := _TLS.get(text.lower())) is None:
-        raise BadStoreUrl(shown, problem=f"sslmode is one of disable, prefer, require, verify-ca, verify-full, not {text!r}")
+        raise BadStoreUrl(
+            shown, problem=f"sslmode is one of disable, prefer, require, verify-ca, verify-full, not {text!r}"
+        )
     return mode
 
 

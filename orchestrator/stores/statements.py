@@ -197,7 +197,9 @@ class Statements:
 
     def blobs(self, count: int) -> str:
         """Hash and body of the parts of these ``count`` blobs, in order."""
-        return self._text("SELECT hash, body FROM {p}blobs WHERE hash IN {marks} ORDER BY hash, part", "", _marks(count))
+        return self._text(
+            "SELECT hash, body FROM {p}blobs WHERE hash IN {marks} ORDER BY hash, part", "", _marks(count)
+        )
 
     def list_runs(
         self, chosen: RunFilter, *, after: tuple[int, str] | None = None, limit: int | None = None

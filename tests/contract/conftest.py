@@ -51,7 +51,9 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def store(store_url: str, clock: ManualClock) -> AsyncIterator[Store]:
     # Tables of its own for each test: making them takes less than emptying others'.
-    opened = open_store(store_url, clock=clock, settings=StoreSettings(table_prefix=f"t{os.getpid()}_{next(_numbers)}_"))
+    opened = open_store(
+        store_url, clock=clock, settings=StoreSettings(table_prefix=f"t{os.getpid()}_{next(_numbers)}_")
+    )
     await opened.open()
     yield opened
     assert_at_rest(opened)
