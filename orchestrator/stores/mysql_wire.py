@@ -22,7 +22,7 @@ from orchestrator.journal.errors import (
     StoreUnavailable,
     Unknown,
 )
-from orchestrator.stores.pool import Lost
+from orchestrator.stores.pool import Busy, Lost
 from orchestrator.stores.statements import MARIADB, MYSQL, MYSQL_MODE
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ _LOST = frozenset(
     {1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2003, 2006, 2013, 2014, 2055, 4031}
 )
 _FULL_OF_CONNECTIONS = frozenset({1040, 1203, 1226})
-_UNAVAILABLE = frozenset({1037, 1041, 1135, 1205, 1213, 1317, 1969, 3024, *_FULL_OF_CONNECTIONS})
+_BUSY = frozenset({1205, 1213, 3572})
+_UNAVAILABLE = frozenset({1037, 1041, 1135, 1317, 1969, 3024, *_FULL_OF_CONNECTIONS})
 _REFUSED = frozenset({1044, 1045, 1049, 1129, 1130, 1251, 1524, 1698, 1820, 1862, 2026, 2059, 3118})
 _NOT_WRITABLE = frozenset({1036, 1142, 1143, 1227, 1290, 1792, 1836, 4047})
 _NO_SUCH_TABLE = frozenset({1146, 1054, 1932})
@@ -279,6 +280,7 @@ def _meaning(error: BaseException, url: ServerUrl) -> Exception:
     reason = str(error.args[1])[:300] if len(error.args) > 1 else str(error)[:300] or type(error).__name__
     for codes, kind in (
         (_LOST, Lost),
+        (_BUSY, Busy),
         (_UNAVAILABLE, StoreUnavailable),
         (_REFUSED, StoreRefused),
         (_NOT_WRITABLE, StoreNotWritable),

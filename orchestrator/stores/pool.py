@@ -27,6 +27,10 @@ class Lost(StoreUnavailable):
     """The connection broke while a statement was on its way. What the statement did, if anything, is not known."""
 
 
+class Busy(StoreUnavailable):
+    """Somebody else's transaction stood in the way for too long. All of ours was undone."""
+
+
 class Session(Protocol):
     """One connection. Methods raise ``Conflict``, ``BadData``, ``Lost`` and other ``StoreError``."""
 

@@ -31,7 +31,7 @@ from orchestrator.journal.records import Row
 from orchestrator.journal.store import PROJECTED
 from orchestrator.stores import server_schema as schema
 from orchestrator.stores.migrations import LATEST, all_migrations
-from orchestrator.stores.pool import Lost
+from orchestrator.stores.pool import Busy, Lost
 from orchestrator.stores.server import ServerStore, changed
 from orchestrator.stores.statements import POSTGRES, Statements
 
@@ -342,13 +342,11 @@ def _meaning(error: Exception, url: ServerUrl) -> Exception:
             | asyncpg.IdleInTransactionSessionTimeoutError()
         ):
             return Lost(shown, reason=reason)
+        case asyncpg.TransactionRollbackError() | asyncpg.LockNotAvailableError():
+            return Busy(shown, reason=reason)
         case (
-            asyncpg.TransactionRollbackError()
-            | asyncpg.LockNotAvailableError()
-            | asyncpg.QueryCanceledError()
-            | asyncpg.InsufficientResourcesError()
-            | asyncpg.CannotConnectNowError()
-        ):
+            asyncpg.QueryCanceledError() | asyncpg.InsufficientResourcesError() | asyncpg.CannotConnectNowError()
+        ):  # fmt: skip
             return StoreUnavailable(shown, reason=reason)
         case asyncpg.PostgresError():
             return StoreFailed(shown, reason=reason)

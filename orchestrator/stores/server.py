@@ -28,7 +28,7 @@ from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_
 from orchestrator.journal.store import ALL_RUNS, RUN_COLUMNS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow
 from orchestrator.stores import server_schema as schema
 from orchestrator.stores.claims import claimed, plan_claim
-from orchestrator.stores.pool import Lost, Pool, Session
+from orchestrator.stores.pool import Busy, Lost, Pool, Session
 from orchestrator.stores.rows import advanced, bound, check_ends, created, inbox_row, inbox_values, owner_row, run_row
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LOCKED_SECONDS = 8.0
+"""For how long the locks of others are waited for: servers end a transaction that has been idle for 5 s."""
+
+BUSY_SECONDS = 0.02
 SETTLED_AT_ONCE = 500
 ROWS_AT_ONCE = 10_000
 BLOBS_AT_ONCE = 200
@@ -152,13 +156,24 @@ class ServerStore(ABC):
             task.exception()  # one that nobody waits for is nobody's business
 
     async def _again(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Work that may be done twice: once more where its connection was lost or its end is not known."""
+        """Work that may be done twice: once more where its connection was lost or its end is not known, and for a while
+        where a lock is in the way.
+        """
 
         async def working() -> T:
-            try:
-                return await work()
-            except (Unknown, Lost):
-                return await work()
+            loop = asyncio.get_running_loop()
+            deadline, lost = loop.time() + LOCKED_SECONDS, False
+            while True:
+                try:
+                    return await work()
+                except Busy:
+                    if loop.time() > deadline:
+                        raise
+                    await asyncio.sleep(BUSY_SECONDS)
+                except (Unknown, Lost):
+                    if lost:
+                        raise
+                    lost = True
 
         return await self._whole(working)
 

@@ -24,7 +24,7 @@ from orchestrator.compiler import compile as compile_spec
 from orchestrator.engine.drive import RunDriver
 from orchestrator.engine.host import Host, RunEnd, Settings
 from orchestrator.journal import points
-from orchestrator.journal.errors import Fenced, Held
+from orchestrator.journal.errors import Fenced, Held, NoSuchRun
 from orchestrator.journal.store import InboxRow
 from orchestrator.providers import load_provider
 from orchestrator.spec.load import load
@@ -83,12 +83,21 @@ class ToldProvider:
 
 
 class Lab:
-    """Makes cases and lets them live and die. One ledger serves all of them."""
+    """Makes cases and lets them live and die. One ledger serves all of them; with ``url``, so does one store."""
 
     def __init__(
-        self, folder: Path, *, spec: Path = HERE / "reference.yaml", lease: float = 1.0, shared: int = 1
+        self,
+        folder: Path,
+        *,
+        spec: Path = HERE / "reference.yaml",
+        lease: float = 1.0,
+        shared: int = 1,
+        url: str | None = None,
     ) -> None:
         self.folder = folder
+        self.url = url
+        if url is not None:
+            open_store(url)  # its driver is imported here, not in each child
         self.lease = lease
         self.ledger = Ledger(folder, shared=shared)
         self.graph = compiled(spec)
@@ -102,7 +111,7 @@ class Lab:
         home.mkdir()
         return Case(
             run_id=run_id,
-            url=url or f"sqlite:///{home / 'runs.db'}",
+            url=url or self.url or f"sqlite:///{home / 'runs.db'}",
             folder=home,
             graph=graph or self.graph,
             log=home / "points",
@@ -272,8 +281,9 @@ def rows_of(case: Case) -> list[Row]:
         store = open_store(case.url)
         await store.open()
         try:
-            found = await store.find_runs(case.run_id)
-            return await store.rows(case.run_id) if found else []
+            return await store.rows(case.run_id)
+        except NoSuchRun:
+            return []
         finally:
             await store.aclose()
 
