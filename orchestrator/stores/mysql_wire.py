@@ -221,7 +221,7 @@ class MysqlSession:
             raise BadData(None, problem=f"{len(text)} bytes do not fit max_allowed_packet ({self.max_packet} bytes)")
         self._busy = True
         # A little later than the server's own limit, which leaves the connection whole.
-        alarm = asyncio.get_running_loop().call_later(self._url.timeout + 1.0, self.abandon)
+        alarm = asyncio.get_running_loop().call_later(self._url.timeout * 1.2 + 0.2, self.abandon)
         try:
             answers = await self._wire.exchange(text)
         except MysqlError:

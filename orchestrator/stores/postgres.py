@@ -297,7 +297,7 @@ class PostgresSession:
         """One exchange. Interrupted, it leaves the session broken."""
         self._busy = True
         # A little later than the server's own limit, which leaves the connection whole.
-        alarm = asyncio.get_running_loop().call_later(self._url.timeout + 1.0, self.abandon)
+        alarm = asyncio.get_running_loop().call_later(self._url.timeout * 1.2 + 0.2, self.abandon)
         try:
             answer = await how(*what)
         except _ERRORS as error:
