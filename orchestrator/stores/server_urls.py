@@ -127,6 +127,8 @@ def parse_server(backend: str, rest: str, shown: str) -> ServerUrl:
     found = _PLACE.fullmatch(place)
     if found is None or not found["host"]:
         raise BadStoreUrl(shown, problem="the host is missing")
+    if "@" in (found["db"] or ""):
+        raise BadStoreUrl(shown, problem="a slash stands before its @", hint="in a password, %2F is a slash")
     user, colon, password = (found["who"] or "").partition(":")
     options = _options(query, shown)
     user, password = options.pop("user", unquote(user)), options.pop("password", unquote(password) if colon else None)

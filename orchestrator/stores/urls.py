@@ -21,7 +21,7 @@ _BACKENDS = {"postgresql": "PostgreSQL", "postgres": "PostgreSQL", "mysql": "MyS
 _DRIVERS = {"PostgreSQL": ("", "asyncpg"), "MySQL": ("", "aiomysql"), "MariaDB": ("", "aiomysql")}
 _OPTIONS = ("mode", "timeout")
 _USER = re.compile(r"((?:[A-Za-z][A-Za-z0-9.+-]*:/+)?[^/:]*):.*@", re.DOTALL)
-_SECRET_OPTION = re.compile(r"([?&](?:password|passwd|pwd|token)=)[^&]*", re.IGNORECASE)
+_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,15 +77,18 @@ async def test_nothing_is_lost_and_nothing_doubled(server_url: str, fault: str) 
         await direct.aclose()
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "mysql", "mariadb"])
-async def test_a_server_that_accepts_and_hangs_is_given_up(scheme: str) -> None:
-    async with hanging() as port:
+async def test_a_server_that_accepts_and_hangs_is_given_up() -> None:
+    async def give_up(scheme: str, port: int) -> None:
         store = open_store(f"{scheme}://ada:sesame@127.0.0.1:{port}/db")
         start = time.monotonic()
         with pytest.raises(StoreUnavailable, match="did not answer within 5 s") as caught:
             await store.open()
         assert time.monotonic() - start < 6
         assert "sesame" not in str(caught.value)
+
+    async with hanging() as port, anyio.create_task_group() as group:
+        for scheme in ("postgresql", "mysql", "mariadb"):
+            group.start_soon(give_up, scheme, port)
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
