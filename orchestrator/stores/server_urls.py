@@ -135,11 +135,13 @@ def parse_server(backend: str, rest: str, shown: str) -> ServerUrl:
     database = unquote(found["db"] or "")
     if not database or "/" in database or "\0" in database + user + (password or ""):
         raise BadStoreUrl(shown, problem="the database is missing" if not database else "it names no database")
+    port = _port(found["port"], shown) if found["port"] is not None else _PORTS[backend]
+    who = "" if not user else f"{user}@" if password is None else f"{user}:***@"
     return ServerUrl(
         backend=backend,
-        shown=shown,
+        shown=f"{backend.lower()}://{who}{found['host']}:{port}/{database}",
         host=found["host"].strip("[]"),
-        port=_port(found["port"], shown) if found["port"] is not None else _PORTS[backend],
+        port=port,
         user=user or None,
         password=password,
         database=database,

@@ -65,8 +65,10 @@ POSTGRES = Dialect(
 MYSQL_MODE = "ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 
 
-def mysql_dialect(collation: str) -> Dialect:
-    """MariaDB or MySQL. ``collation`` is the binary one that pads nothing, whose name differs between the two."""
+def mysql_dialect(collation: str, note: str = "") -> Dialect:
+    """MariaDB or MySQL. ``collation`` is the binary one that pads nothing, whose name differs between the two; ``note``
+    begins a script.
+    """
     exact = f"CHARACTER SET utf8mb4 COLLATE {collation}"
     return Dialect(
         name="mysql",
@@ -85,12 +87,12 @@ def mysql_dialect(collation: str) -> Dialect:
         inline_indexes=True,
         collation=collation,
         upsert_blob="ON DUPLICATE KEY UPDATE touched_at = VALUES(touched_at)",
-        preamble=(f"SET SESSION sql_mode = '{MYSQL_MODE}'",),
+        preamble=(f"{note}SET SESSION sql_mode = '{MYSQL_MODE}'",),
     )
 
 
 MARIADB = mysql_dialect("utf8mb4_nopad_bin")
-MYSQL = mysql_dialect("utf8mb4_0900_bin")
+MYSQL = mysql_dialect("utf8mb4_0900_bin", "-- For MySQL; a mariadb:// URL gives the script for MariaDB.\n")
 
 
 def checked_prefix(prefix: str) -> str:

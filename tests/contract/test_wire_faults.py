@@ -112,8 +112,9 @@ async def test_cancelled_at_any_time_a_store_stays_usable_and_its_pool_whole(ser
     store = server_store
     await store.commit([first("r0")])
     await store.register_driver(driver("me"), LEASE)
-    cancelled = 0
-    for index in range(1000 if PROVE else 150):
+    cancelled = index = 0
+    while cancelled < (1000 if PROVE else 100):
+        index += 1
         begun = first(f"r{index}-x")
         calls = [
             lambda begun=begun: store.commit([begun]),
@@ -123,16 +124,15 @@ async def test_cancelled_at_any_time_a_store_stays_usable_and_its_pool_whole(ser
             lambda index=index: store.send(mail("r0", f"q{index}")),
             lambda: store.renew("me", LEASE),
             lambda: store.claim("r0", "me", force=True),
-            lambda: store.put_blobs([b"x" * index * 100]),
+            lambda: store.put_blobs([b"x" * index]),
         ]
         task = asyncio.ensure_future(chance.choice(calls)())
         for _ in range(chance.randrange(6)):
             await asyncio.sleep(0)
-        await asyncio.sleep(chance.random() * 0.002)
+        await asyncio.sleep(chance.random() * 0.0005)
         task.cancel()
         (end,) = await asyncio.gather(task, return_exceptions=True)
         cancelled += isinstance(end, asyncio.CancelledError)
-    assert cancelled > 50
     await asyncio.gather(*(store.get_run("r0") for _ in range(20)))
     assert store.pool.lent == 0  # pyright: ignore[reportAttributeAccessIssue]
     assert 0 < store.pool.idle <= 5  # pyright: ignore[reportAttributeAccessIssue]
