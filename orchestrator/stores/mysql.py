@@ -1,7 +1,7 @@
 """Runs in MariaDB or MySQL, over aiomysql.
 
-A batch is two exchanges: ``BEGIN`` and the fence; then, where the fence let it through, the rows and ``COMMIT``. The
-server stops at the first statement of an exchange that fails, so that nothing is committed by halves.
+A batch is one exchange: ``BEGIN``, the fence, the rows and ``COMMIT``. The server stops at the first statement of an
+exchange that fails, and the rows cannot be inserted where the fence did not let them through.
 """
 
 from __future__ import annotations
@@ -59,21 +59,24 @@ class MysqlStore(ServerStore):
         return session
 
     async def _commit_plain(self, session: MysqlSession, pieces: Sequence[Slice]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        rows = [row for piece in pieces for row in piece.rows]
-        inserts = list(self._inserts(session, rows))  # whatever cannot be sent is refused before anything is
         crash.at("before_begin")
-        moved = await session.ask("BEGIN", self._fence(session, pieces))
         crash.at("after_begin")
+        fence = self._fence(session, pieces)
+        if all(piece.rows for piece in pieces):
+            inserts = list(self._inserts(session, pieces))  # whatever cannot be sent is refused before anything is
+            if len(inserts) == 1 and len(inserts[0]) + len(fence) < session.max_packet - ROOM:
+                crash.at("before_commit")
+                await session.commit("BEGIN", fence, inserts[0])
+                crash.at("after_commit")
+                return
+        await session.begin()
         try:
-            if moved[-1].affected != len(pieces):
-                raise Conflict(pieces[0].run_id)
-            for insert in inserts[:-1]:
-                await session.ask(insert)
+            await self._apply(session, pieces)
         except BaseException:
             await session.undo()
             raise
         crash.at("before_commit")
-        await session.commit(*inserts[-1:])
+        await session.commit()
         crash.at("after_commit")
 
     def _fence(self, session: MysqlSession, pieces: Sequence[Slice]) -> bytes:
@@ -110,26 +113,41 @@ class MysqlStore(ServerStore):
             raise Conflict(pieces[0].run_id)
 
     async def _insert_rows(self, session: MysqlSession, rows: Sequence[Row]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        for insert in self._inserts(session, rows):
+        for insert in self._packed(session, [_line(row) for row in rows]):
             await session.ask(insert)
 
-    def _inserts(self, session: MysqlSession, rows: Sequence[Row]) -> Iterator[bytes]:
+    def _inserts(self, session: MysqlSession, pieces: Sequence[Slice]) -> Iterator[bytes]:
+        """INSERTs of the rows of slices. The first row of each takes its run from the run's row, so that there is none,
+        and the statement fails, where the fence did not let the slice through.
+        """
+        lines: list[bytes] = []
+        for piece in pieces:
+            guard = session.filled(self._guard, (piece.run_id, piece.head, piece.epoch, piece.head_sum))
+            lines += [_line(row, None if n else guard) for n, row in enumerate(piece.rows)]
+        return self._packed(session, lines)
+
+    @property
+    def _guard(self) -> str:
+        return (
+            f"(SELECT run_id FROM {self._sql.prefix}runs WHERE run_id = ? AND head = ? AND epoch = ? AND head_sum = ?)"
+        )
+
+    def _packed(self, session: MysqlSession, lines: Sequence[bytes]) -> Iterator[bytes]:
         """INSERTs of these rows, each of which fits a packet of the server."""
         head = self._sql.insert_rows(0).encode()
         room = session.max_packet - ROOM
-        lines: list[bytes] = []
+        some: list[bytes] = []
         size = 0
-        for row in rows:
-            line = b"(%b)" % b", ".join([literal(value) for value in row])
+        for line in lines:
             if len(line) > room:
-                raise BadData(row.run_id, problem=_too_big(len(line), session.max_packet))
-            if lines and size + len(line) > room:
-                yield head + b", ".join(lines)
-                lines, size = [], 0
-            lines.append(line)
+                raise BadData(None, problem=_too_big(len(line), session.max_packet))
+            if some and size + len(line) > room:
+                yield head + b", ".join(some)
+                some, size = [], 0
+            some.append(line)
             size += len(line) + 2
-        if lines:
-            yield head + b", ".join(lines)
+        if some:
+            yield head + b", ".join(some)
 
     async def _provision(self, session: MysqlSession, *, upgrade: bool) -> list[int]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Statement by statement, since each ends its own transaction: what a boot that was killed left is made whole
@@ -196,6 +214,14 @@ class MysqlStore(ServerStore):
             if how not in (None, collation)
         ]
         return out
+
+
+def _line(row: Row, run_id: bytes | None = None) -> bytes:
+    """A row as SQL, with another expression in the place of its run."""
+    cells = [literal(value) for value in row]
+    if run_id is not None:
+        cells[0] = run_id
+    return b"(%b)" % b", ".join(cells)
 
 
 def _too_big(size: int, packet: int) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CONNECT_AGAIN_SECONDS = 0.1
 
+_NO_VALUE = 1048
 _DUPLICATE = frozenset({1062, 1586})
 _LOST = frozenset(
     {1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2003, 2006, 2013, 2014, 2055, 4031}
@@ -175,7 +176,7 @@ class MysqlSession:
     async def begin(self) -> None:
         await self.ask("BEGIN")
 
-    async def commit(self, *last: bytes) -> None:
+    async def commit(self, *last: str | bytes) -> None:
         """End the transaction, after these last statements. ``Unknown`` where its end is not known."""
         try:
             await self._ask(*last, "COMMIT")
@@ -184,7 +185,8 @@ class MysqlSession:
                 self.abandon()
                 raise Unknown(self._url.shown) from error
             await self.undo()
-            raise _meaning(error, self._url) from error
+            # A row without a run: the fence did not let its slice through.
+            raise (Conflict(None) if _code(error) == _NO_VALUE else _meaning(error, self._url)) from error
 
     async def roll_back(self) -> None:
         await self.ask("ROLLBACK")

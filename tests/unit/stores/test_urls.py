@@ -187,9 +187,9 @@ def test_options_of_servers() -> None:
     assert isinstance(found, ServerUrl)
     assert (found.pool, found.timeout, found.connect_timeout) == (9, 2.5, 1.0)
     assert (found.tls, found.pooler) == ("verify-full", True)
-    plain = parse_url("mysql://h/d?ssl-mode=REQUIRED&ssl_ca=/nowhere.pem")
+    plain = parse_url("mysql://h/d?ssl-mode=VERIFY_CA&ssl_ca=/nowhere.pem")
     assert isinstance(plain, ServerUrl)
-    assert (plain.tls, plain.root) == ("require", "/nowhere.pem")
+    assert (plain.tls, plain.root) == ("verify-ca", "/nowhere.pem")
     with pytest.raises(BadStoreUrl, match="cannot be used"):
         plain.tls_context()
 
