@@ -9,16 +9,16 @@ import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from tests.services import or_skip, service
+from tests.services import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def database(name: str, *, skip: bool = True) -> Iterator[str]:
+def database(name: str) -> Iterator[str]:
     """The URL of a database of its own in the server of that name, gone afterwards."""
-    with (or_skip if skip else service)(name) as server, made(server.url) as url:
+    with or_skip(name) as server, made(server.url) as url:
         yield url
 
 
