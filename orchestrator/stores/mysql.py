@@ -6,7 +6,7 @@ exchange that fails, and the rows cannot be inserted where the fence did not let
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.ids import digest_text
 from orchestrator.journal import points as crash
@@ -18,7 +18,6 @@ from orchestrator.journal.errors import (
     StoreUnavailable,
     TablesNotAllowed,
 )
-from orchestrator.journal.records import Row
 from orchestrator.journal.store import PROJECTED
 from orchestrator.stores import server_schema as schema
 from orchestrator.stores.migrations import LATEST, all_migrations
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from orchestrator.clock import Clock
+    from orchestrator.journal.records import Row
     from orchestrator.journal.store import Slice
     from orchestrator.stores.server_urls import ServerUrl
 
@@ -129,7 +129,7 @@ class MysqlStore(ServerStore):
     @property
     def _guard(self) -> str:
         return (
-            f"(SELECT run_id FROM {self._sql.prefix}runs WHERE run_id = ? AND head = ? AND epoch = ? AND head_sum = ?)"
+            f"(SELECT run_id FROM {self._sql.prefix}runs WHERE run_id = ? AND head = ? AND epoch = ? AND head_sum = ?)"  # noqa: S608  the names are ours
         )
 
     def _packed(self, session: MysqlSession, lines: Sequence[bytes]) -> Iterator[bytes]:
@@ -197,14 +197,14 @@ class MysqlStore(ServerStore):
             out.append(f"{kind} {'.'.join(map(str, OLDEST[kind]))} or later is needed")
         expected = list(schema.expected_columns(self._sql))
         engines = await session.all(
-            "SELECT table_name, engine FROM information_schema.tables "
+            "SELECT table_name, engine FROM information_schema.tables "  # noqa: S608  the names are ours
             f"WHERE table_schema = DATABASE() AND table_name IN ({', '.join('?' * len(expected))})",
             expected,
         )
         out += [f"table {table} is kept by {engine}, not by InnoDB" for table, engine in engines if engine != "InnoDB"]
         collation = self._sql.dialect.collation
         keys = await session.all(
-            "SELECT table_name, column_name, collation_name FROM information_schema.columns "
+            "SELECT table_name, column_name, collation_name FROM information_schema.columns "  # noqa: S608  the names are ours
             f"WHERE table_schema = DATABASE() AND table_name IN ({', '.join('?' * len(expected))})",
             expected,
         )

@@ -67,7 +67,7 @@ class _Wire(Connection):
             password=url.password or "",
             db=url.database,
             charset="utf8mb4",
-            autocommit=None,
+            autocommit=True,
             client_flag=CLIENT.FOUND_ROWS,
             ssl=url.tls_context(),
             program_name="orch",
@@ -98,15 +98,13 @@ class _Wire(Connection):
     async def exchange(self, text: bytes) -> list[Answer]:
         """Send statements, and read the answers of all."""
         await self.query(text)
-        out = [self._answer()]
-        while self._result.has_next:
+        out: list[Answer] = []
+        while True:
+            found: Any = self._result
+            out.append(Answer(found.affected_rows, found.rows or ()))
+            if not found.has_next:
+                return out
             await self.next_result()
-            out.append(self._answer())
-        return out
-
-    def _answer(self) -> Answer:
-        found = self._result
-        return Answer(found.affected_rows, found.rows or ())
 
 
 async def connect(url: ServerUrl) -> MysqlSession:
@@ -135,7 +133,7 @@ async def _prepared(wire: _Wire, url: ServerUrl) -> MysqlSession:
     await wire.open()
     dialect = MARIADB if wire.mariadb else MYSQL
     ms = int(url.timeout * 1000)
-    settings = [f"sql_mode = '{MYSQL_MODE}'", "autocommit = 1", "innodb_lock_wait_timeout = 2", "time_zone = '+00:00'"]
+    settings = [f"sql_mode = '{MYSQL_MODE}'", "innodb_lock_wait_timeout = 2", "time_zone = '+00:00'"]
     if wire.mariadb:
         settings += [f"max_statement_time = {url.timeout}", "idle_transaction_timeout = 5"]
     else:
@@ -247,7 +245,7 @@ class MysqlSession:
 
 
 def literal(value: Any) -> bytes:
-    """A value as SQL, in the modes that every session sets. Raises ``BadData`` where a text is not UTF-8."""
+    """A value as SQL, in the modes that every session sets. Raises ``BadData`` for a text with a NUL, or not UTF-8."""
     match value:
         case None:
             return b"NULL"
@@ -256,6 +254,8 @@ def literal(value: Any) -> bytes:
         case bytes():
             return b"_binary'" + _escaped(value) + b"'"
         case str():
+            if "\0" in value:  # PostgreSQL cannot hold it: a run that moves there would stop
+                raise BadData(None, problem="a text has a NUL character in it")
             try:
                 return b"'" + _escaped(value.encode()) + b"'"
             except UnicodeEncodeError as error:

@@ -142,7 +142,7 @@ class _Batches:
         p = sql.prefix
         names = ", ".join('"blob"' if name == "blob" else name for name in Row._fields)
         self._sql = sql
-        self._rows = f"INSERT INTO {p}journal ({names}) SELECT * FROM {_unnested(_ROW_TYPES)}"
+        self._rows = f"INSERT INTO {p}journal ({names}) SELECT * FROM {_unnested(_ROW_TYPES)}"  # noqa: S608  the names are ours
         self.insert = self._rows
         self._one: dict[tuple[str, ...], str] = {}
         always = [("run_id", "text"), ("base", "bigint"), ("base_epoch", "bigint"), ("mask", "bigint")]
@@ -155,7 +155,7 @@ class _Batches:
         ]
         columns = [*always, *some]
         self._many = (
-            f"WITH v AS MATERIALIZED (SELECT * FROM {_unnested([kind for _, kind in columns])} "
+            f"WITH v AS MATERIALIZED (SELECT * FROM {_unnested([kind for _, kind in columns])} "  # noqa: S608  the names are ours
             f"AS v({', '.join(name for name, _ in columns)})), "
             f"locked AS MATERIALIZED (SELECT r.run_id FROM {p}runs r JOIN v ON r.run_id = v.run_id "
             "WHERE r.head = v.base AND r.epoch = v.base_epoch ORDER BY r.run_id FOR UPDATE OF r), "
@@ -174,8 +174,8 @@ class _Batches:
             names = tuple(changes)
             if (text := self._one.get(names)) is None:
                 moved = f"WITH moved AS ({self._sql.advance(names)} RETURNING 1)"
-                kept = f"kept AS ({self._rows} WHERE EXISTS (SELECT 1 FROM moved))"
-                text = self._one[names] = f"{moved}, {kept} SELECT count(*) FROM moved"
+                kept = f"kept AS ({self._rows} WHERE EXISTS (SELECT 1 FROM moved))"  # noqa: S608  the names are ours
+                text = self._one[names] = f"{moved}, {kept} SELECT count(*) FROM moved"  # noqa: S608  the names are ours
             return text, [*changes.values(), piece.run_id, piece.base_head, piece.epoch, *_columns(rows)], 1
         values: list[Any] = [
             [piece.run_id for piece in pieces],
@@ -217,7 +217,7 @@ async def connect(url: ServerUrl) -> PostgresSession:
             raise _meaning(error, url) from error
 
 
-async def _connected(url: ServerUrl, seconds: float) -> asyncpg.Connection[Any]:
+async def _connected(url: ServerUrl, seconds: float) -> asyncpg.Connection:
     ms = int(url.timeout * 1000)
     settings = {
         "application_name": "orch",
@@ -235,7 +235,7 @@ async def _connected(url: ServerUrl, seconds: float) -> asyncpg.Connection[Any]:
         password=url.password,
         database=url.database,
         ssl=tls,
-        timeout=seconds,
+        timeout=seconds,  # pyright: ignore[reportArgumentType] - a float is what it takes
         statement_cache_size=0 if url.pooler else 200,
         max_cached_statement_lifetime=0,
         server_settings=None if url.pooler else settings,
@@ -245,7 +245,7 @@ async def _connected(url: ServerUrl, seconds: float) -> asyncpg.Connection[Any]:
 class PostgresSession:
     """One connection. A statement that takes longer than its time loses it."""
 
-    def __init__(self, url: ServerUrl, raw: asyncpg.Connection[Any]) -> None:
+    def __init__(self, url: ServerUrl, raw: asyncpg.Connection) -> None:
         self._url = url
         self._raw = raw
         self._busy = False

@@ -95,7 +95,7 @@ def ddl(sql: Statements) -> str:
         noted = f"{migration.version}, '{migration.checksum}', 0"
         table = f"{sql.prefix}schema_version"
         out.append(
-            f"INSERT INTO {table} (version, checksum, at) SELECT {noted} "
+            f"INSERT INTO {table} (version, checksum, at) SELECT {noted} "  # noqa: S608  the names are ours
             f"WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE version = {migration.version})"
         )
     return "".join(f"{statement};\n" for statement in out)

@@ -124,7 +124,7 @@ async def test_cancelled_at_any_time_a_store_stays_usable_and_its_pool_whole(ser
             lambda index=index: store.send(mail("r0", f"q{index}")),
             lambda: store.renew("me", LEASE),
             lambda: store.claim("r0", "me", force=True),
-            lambda: store.put_blobs([b"x" * index]),
+            lambda index=index: store.put_blobs([b"x" * index]),
         ]
         task = asyncio.ensure_future(chance.choice(calls)())
         for _ in range(chance.randrange(6)):
