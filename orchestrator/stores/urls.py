@@ -59,8 +59,8 @@ def parse_url(text: str, *, base: Path | None = None) -> StoreUrl:
     """What a store URL means. Raises ``BadStoreUrl``.
 
     ``sqlite:PATH``, ``sqlite:///RELATIVE``, ``sqlite:////ABSOLUTE`` with ``?mode=rwc|rw|ro`` and ``?timeout=SECONDS``;
-    ``memory:``; ``postgresql://``, ``mysql://``, ``mariadb://`` as ``server_urls`` has them. A relative path is resolved
-    resolved against ``base``, or the working directory. ``%3F`` stands for a question mark in a file's name; ``#`` for itself.
+    ``memory:``; ``postgresql://``, ``mysql://``, ``mariadb://`` as in ``server_urls``. A relative path is resolved
+    against ``base``, or the working directory. ``%3F`` stands for a question mark in a file's name; ``#`` for itself.
     """
     shown = mask(text)
     found = _SCHEME.match(text)
