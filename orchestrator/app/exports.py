@@ -17,7 +17,7 @@ from orchestrator.journal.errors import Damaged
 from orchestrator.journal.records import Record, Row, decode_all
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.graph.nodes import Graph
@@ -28,6 +28,11 @@ _NOT_TEXT = frozenset(
     {"kind", "code", "status", "effect", "tool", "model", "stop", "by", "hash", "key", "timer", "for"}
 )
 _PAGE = 1_000
+_ROW = (
+    "graph_hash", "status", "reason", "epoch", "wake_at", "parent_id", "root_id", "spend", "tokens", "labels", "error", "created_at",
+    "updated_at", "finished_at",
+)  # fmt: skip
+"""What of a run's row an import needs beside the journal."""
 
 
 class NotAnExport(OrchError):
@@ -42,12 +47,19 @@ class NotAnExport(OrchError):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """An export read back. ``redacted`` ones hold no values, and their sums cannot be checked."""
+    """An export read back. ``redacted`` ones hold no values, and their sums cannot be checked.
+
+    ``rows`` and ``contents`` (graph and blobs, whole) are what a store would hold; ``row`` is what the header says of
+    the run's own row.
+    """
 
     run_id: str
     graph: Graph | None
     records: list[Record]
     redacted: bool
+    rows: list[Row]
+    contents: list[bytes]
+    row: Mapping[str, Any]
 
 
 async def export_lines(store: Store, row: RunRow, *, redact: bool) -> AsyncIterator[dict[str, Any]]:
@@ -61,6 +73,7 @@ async def export_lines(store: Store, row: RunRow, *, redact: bool) -> AsyncItera
     }
     if not redact:
         header["graph"] = jsonish.loads(await load_content(store, row))
+        header["row"] = {name: getattr(row, name) for name in _ROW}
     yield header
     seq = 1
     rows = await store.rows(row.run_id)
@@ -121,8 +134,20 @@ def read_export(path: Path) -> Exported:
     if header.get("format") != FORMAT or not isinstance(header.get("run"), str):
         raise NotAnExport(name, problem=f"its first line is not of format {FORMAT}")
     redacted = header.get("redacted") is True
-    records = _records(name, header["run"], lines[1:], redacted=redacted)
-    return Exported(header["run"], None if redacted else _graph(name, header), records, redacted)
+    rows, blobs = _rows(name, header["run"], lines[1:], redacted=redacted)
+    records = decode_all(header["run"], rows, blobs.__getitem__, verify=not redacted)
+    graph = None if redacted else _graph(name, header)
+    contents = [jsonish.canonical(header["graph"])] if graph else []
+    row = header.get("row")
+    return Exported(
+        header["run"],
+        graph,
+        records,
+        redacted,
+        rows,
+        [*contents, *blobs.values()],
+        cast("dict[str, Any]", row) if isinstance(row, dict) else {},
+    )
 
 
 def _graph(name: str, header: dict[str, Any]) -> Graph:
@@ -139,7 +164,9 @@ def _graph(name: str, header: dict[str, Any]) -> Graph:
         raise NotAnExport(name, problem=f"its graph cannot be read: {error}") from None
 
 
-def _records(name: str, run_id: str, lines: Iterable[Any], *, redacted: bool) -> list[Record]:
+def _rows(
+    name: str, run_id: str, lines: Iterable[Any], *, redacted: bool
+) -> tuple[list[Row], dict[str, bytes]]:
     rows: list[Row] = []
     blobs: dict[str, bytes] = {}
     for number, line in enumerate(lines, start=2):
@@ -158,4 +185,4 @@ def _records(name: str, run_id: str, lines: Iterable[Any], *, redacted: bool) ->
             raise NotAnExport(name, problem=f"line {number} is no row of a journal") from None
     if any(row.run_id != run_id for row in rows):
         raise NotAnExport(name, problem="it holds rows of another run")
-    return decode_all(run_id, rows, blobs.__getitem__, verify=not redacted)
+    return rows, blobs

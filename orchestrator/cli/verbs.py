@@ -20,12 +20,13 @@ VERBS: dict[str, str] = {
     "graph": "Draw a pipeline or the graph of a run.",
     "schema": "Print the JSON Schema of the language, the records or the command line.",
     "export": "Print a run's graph and journal as JSON lines.",
+    "import": "Make a run from its export, in another store.",
     "db": "Make, check or print the tables of a store.",
     "doctor": "Check this installation: versions, store, sandbox, keys.",
 }
 
 PLANNED = (
-    "fork", "test", "watch", "answer", "signal", "send", "budget", "import", "worker", "schedule", "gc",
+    "fork", "test", "watch", "answer", "signal", "send", "budget", "worker", "schedule", "gc",
 )  # fmt: skip
 
 
