@@ -29,8 +29,8 @@ _NOT_TEXT = frozenset(
 )
 _PAGE = 1_000
 _ROW = (
-    "graph_hash", "status", "reason", "epoch", "wake_at", "parent_id", "root_id", "spend", "tokens", "labels", "error", "created_at",
-    "updated_at", "finished_at",
+    "graph_hash", "status", "reason", "epoch", "wake_at", "parent_id", "root_id", "spend", "tokens", "labels", "error",
+    "created_at", "updated_at", "finished_at",
 )  # fmt: skip
 """What of a run's row an import needs beside the journal."""
 
@@ -164,9 +164,7 @@ def _graph(name: str, header: dict[str, Any]) -> Graph:
         raise NotAnExport(name, problem=f"its graph cannot be read: {error}") from None
 
 
-def _rows(
-    name: str, run_id: str, lines: Iterable[Any], *, redacted: bool
-) -> tuple[list[Row], dict[str, bytes]]:
+def _rows(name: str, run_id: str, lines: Iterable[Any], *, redacted: bool) -> tuple[list[Row], dict[str, bytes]]:
     rows: list[Row] = []
     blobs: dict[str, bytes] = {}
     for number, line in enumerate(lines, start=2):

@@ -125,6 +125,7 @@ def cli_schema() -> dict[str, Any]:
             "run": _MAYBE_TEXT, "source": _TEXT, "records": _COUNT, "problems": _list(_TEXT), "decided": {"type": "boolean"},
         }))}),
         "init": _object({"format": _format("init"), "made": _list(_TEXT), "kept": _list(_TEXT)}),
+        "import": _object({"format": _format("import"), "run": _TEXT, "store": _TEXT}),
         "db": _object(
             {
                 "format": _format("db"), "store": _TEXT, "applied": _list({"type": "integer"}),
@@ -147,9 +148,9 @@ def records_schema() -> dict[str, Any]:
     header = _object(
         {
             "format": _format("export"), "run": _TEXT, "name": _TEXT, "graph_hash": hash_,
-            "redacted": {"type": "boolean"}, "graph": {"type": "object"},
+            "redacted": {"type": "boolean"}, "graph": {"type": "object"}, "row": {"type": "object"},
         },
-        optional=("graph",),
+        optional=("graph", "row"),
         title="the first line",
     )  # fmt: skip
     row = _object(

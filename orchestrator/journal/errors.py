@@ -311,6 +311,16 @@ class TablesNotAllowed(StoreError):
         )
 
 
+class NotOffered(StoreError):
+    """A database has other means for this."""
+
+    code = "E916"
+    exit: ClassVar[Exit] = Exit.USAGE
+
+    def __init__(self, store: str, *, what: str, instead: str) -> None:
+        super().__init__(f"the store {store} offers no {what} of its own", hint=instead)
+
+
 class BadStoreUrl(OrchError):
     """The text names no store. ``shown`` never holds a password."""
 

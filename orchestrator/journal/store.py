@@ -30,6 +30,7 @@ from orchestrator.journal.records import GENESIS, Record, Row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 __all__ = [
     "ALL_RUNS",
@@ -337,6 +338,16 @@ class Store(Protocol):
 
     def ddl(self) -> str:
         """The statements that make the tables, for someone with the right to run them."""
+        ...
+
+    async def vacuum(self) -> None:
+        """Give back the room of what was removed, as far as the database can while it is in use."""
+        ...
+
+    async def backup(self, target: Path) -> None:
+        """Write a whole copy into a new file, while the store is in use. ``NotOffered`` where a program of the
+        database does that.
+        """
         ...
 
     async def put_blobs(self, contents: Sequence[bytes]) -> list[str]:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from orchestrator.clock import SystemClock
 from orchestrator.ids import new_nonce
-from orchestrator.journal.errors import BadData, Conflict, Damaged, NoSuchRun, RunEnded, UnknownBlob, UnknownDriver
+from orchestrator.journal.errors import (
+    BadData,
+    Conflict,
+    Damaged,
+    NoSuchRun,
+    NotOffered,
+    RunEnded,
+    UnknownBlob,
+    UnknownDriver,
+)
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
 from orchestrator.journal.store import ALL_RUNS, NO_PROGRESS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
 from orchestrator.stores.claims import claimed, plan_claim
@@ -16,6 +25,7 @@ from orchestrator.stores.rows import advanced, created
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from orchestrator.clock import Clock
     from orchestrator.journal.store import Batch
@@ -50,6 +60,12 @@ class MemoryStore:
 
     def ddl(self) -> str:
         return ""
+
+    async def vacuum(self) -> None:
+        """There is nothing to give back."""
+
+    async def backup(self, target: Path) -> None:
+        raise NotOffered(self.name, what="backup", instead="`orch export RUN` writes a run to a file")
 
     # --- blobs ---
 

@@ -6,6 +6,7 @@ exchange that fails, and the rows cannot be inserted where the fence did not let
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.ids import digest_text
@@ -23,6 +24,7 @@ from orchestrator.stores import server_schema as schema
 from orchestrator.stores.migrations import LATEST, all_migrations
 from orchestrator.stores.mysql_wire import MysqlSession, connect, literal
 from orchestrator.stores.server import ServerStore, changed
+from orchestrator.stores.server_base import PATIENCE
 from orchestrator.stores.statements import MARIADB, MYSQL, Statements
 
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ class MysqlStore(ServerStore):
     def __init__(self, url: ServerUrl, *, clock: Clock | None = None, table_prefix: str = "") -> None:
         super().__init__(url, Statements(MYSQL if url.backend == "MySQL" else MARIADB, table_prefix), clock=clock)
 
-    async def _connect(self) -> MysqlSession:
-        session = await connect(self._url)
+    async def _connect(self, *, patient: bool = False) -> MysqlSession:
+        session = await connect(replace(self._url, timeout=PATIENCE) if patient else self._url)
         if session.mariadb != (self._sql.dialect is MARIADB):  # mysql:// serves for both
             self._sql = Statements(MARIADB if session.mariadb else MYSQL, self._sql.prefix)
         return session

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -33,6 +34,7 @@ from orchestrator.stores import server_schema as schema
 from orchestrator.stores.migrations import LATEST, all_migrations
 from orchestrator.stores.pool import Busy, Lost
 from orchestrator.stores.server import ServerStore, changed
+from orchestrator.stores.server_base import PATIENCE
 from orchestrator.stores.statements import POSTGRES, Statements
 
 if TYPE_CHECKING:
@@ -63,8 +65,8 @@ class PostgresStore(ServerStore):
         super().__init__(url, Statements(POSTGRES, table_prefix), clock=clock)
         self._batch = _Batches(self._sql)
 
-    async def _connect(self) -> PostgresSession:
-        return await connect(self._url)
+    async def _connect(self, *, patient: bool = False) -> PostgresSession:
+        return await connect(replace(self._url, timeout=PATIENCE) if patient else self._url)
 
     async def _commit_plain(self, session: PostgresSession, pieces: Sequence[Slice]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         crash.at("before_begin")

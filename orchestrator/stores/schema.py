@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import TYPE_CHECKING
 
-from orchestrator.journal.errors import NoDatabase, SchemaIncomplete, SchemaNewer, SchemaOlder
+from orchestrator.journal.errors import NoDatabase, SchemaIncomplete, SchemaNewer, SchemaOlder, StoreNotWritable
 from orchestrator.stores.migrations import LATEST, all_migrations
 from orchestrator.stores.statements import TABLES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.stores.connection import Connection
     from orchestrator.stores.statements import Statements
 
@@ -84,6 +87,25 @@ def problems(db: Connection, sql: Statements) -> list[str]:
     if db.one("PRAGMA journal_mode")[0] != "wal":
         out.append("journal_mode is not WAL")
     return out
+
+
+def vacuum(db: Connection) -> None:
+    """Give the free pages of the file back to the disk, and empty the log beside it."""
+    db.all("PRAGMA incremental_vacuum")
+    db.all("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def back_up(db: Connection, target: Path) -> None:
+    """A copy of the database as it is now, in a new file of owner's rights. Nobody waits for it."""
+    try:
+        target.touch(mode=0o600, exist_ok=False)
+    except OSError as error:
+        raise StoreNotWritable(str(target), reason=error.strerror or str(error)) from error
+    copy = sqlite3.connect(target)
+    try:
+        db.raw.backup(copy)
+    finally:
+        copy.close()
 
 
 def expected_columns(sql: Statements) -> dict[str, list[str]]:

@@ -12,15 +12,17 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.journal import points as crash
-from orchestrator.journal.errors import Conflict, Damaged, NoSuchRun, StoreError, Unknown, UnknownBlob
+from orchestrator.journal.errors import Conflict, Damaged, NoSuchRun, NotOffered, StoreError, Unknown, UnknownBlob
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
 from orchestrator.journal.store import ALL_RUNS, InboxRow, Owner, RunFilter, RunRow
 from orchestrator.stores import server_schema as schema
 from orchestrator.stores.pool import Busy, Lost, Pool, Session
 from orchestrator.stores.rows import check_ends, inbox_row, owner_row, run_row
+from orchestrator.stores.statements import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+    from pathlib import Path
 
     from orchestrator.clock import Clock
     from orchestrator.stores.server_urls import ServerUrl
@@ -30,6 +32,9 @@ T = TypeVar("T")
 
 LOCKED_SECONDS = 8.0
 """For how long the locks of others are waited for: servers end a transaction that has been idle for 5 s."""
+
+PATIENCE = 3600.0
+"""Seconds that a statement may take which goes through a whole table."""
 
 BUSY_SECONDS = 0.02
 ROWS_AT_ONCE = 10_000
@@ -60,7 +65,8 @@ class ServerBase(ABC):
     # --- what the databases differ in ---
 
     @abstractmethod
-    async def _connect(self) -> Session: ...
+    async def _connect(self, *, patient: bool = False) -> Session:
+        """A new connection; a ``patient`` one lets a statement take an hour."""
 
     @abstractmethod
     async def _provision(self, session: Session, *, upgrade: bool) -> list[int]:
@@ -113,6 +119,22 @@ class ServerBase(ABC):
 
     def ddl(self) -> str:
         return schema.ddl(self._sql)
+
+    async def vacuum(self) -> None:
+        await self._whole(self._vacuum)
+
+    async def _vacuum(self) -> None:
+        """Table by table, on a connection of its own: it may take longer than any other statement."""
+        session = await self._connect(patient=True)
+        try:
+            for name in TABLES:
+                await session.all(f"{self._sql.dialect.vacuum} {self._sql.prefix}{name}")
+        finally:
+            await session.aclose()
+
+    async def backup(self, target: Path) -> None:
+        program = "pg_dump" if self._sql.dialect.name == "postgres" else "mariadb-dump --single-transaction"
+        raise NotOffered(self.name, what="backup", instead=f"`{program}` makes one, also while runs go on")
 
     # --- how anything is done ---
 

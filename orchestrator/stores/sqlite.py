@@ -20,6 +20,7 @@ from orchestrator.stores.statements import SQLITE, Statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from orchestrator.clock import Clock
     from orchestrator.journal.records import Record, Row
@@ -85,6 +86,12 @@ class SqliteStore:
 
     def ddl(self) -> str:
         return schema.ddl(self._sql)
+
+    async def vacuum(self) -> None:
+        await self._write(lambda: schema.vacuum(self._db))
+
+    async def backup(self, target: Path) -> None:
+        await self._read(lambda: schema.back_up(self._reader, target))
 
     async def _write(self, work: Callable[[], T]) -> T:
         assert self._lanes is not None, "the store is not open"

@@ -29,7 +29,8 @@ class Dialect:
     """In which words a database differs. ``max_parameters`` of one statement; ``for_update`` locks the rows of a
     SELECT; ``now`` is the time in microseconds and takes one parameter (NULL is the database's own clock, where it has
     one); ``table_options`` end each CREATE TABLE; ``upsert_blob`` ends the INSERT of blobs that may be there;
-    ``preamble`` begins a script; ``collation`` is that of all texts.
+    ``preamble`` begins a script; ``collation`` is that of all texts;
+    ``vacuum`` gives back the room of a table.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Dialect:
     upsert_blob: str = ""
     preamble: tuple[str, ...] = ()
     collation: str = ""
+    vacuum: str = ""
 
 
 SQLITE = Dialect(
@@ -59,6 +61,7 @@ POSTGRES = Dialect(
     # Once in a statement, so that an index serves what is compared with it.
     now="(SELECT COALESCE(?::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))",
     upsert_blob="ON CONFLICT (hash, part) DO UPDATE SET touched_at = excluded.touched_at",
+    vacuum="VACUUM (ANALYZE)",
 )
 
 
@@ -86,6 +89,7 @@ def mysql_dialect(collation: str, note: str = "") -> Dialect:
         table_options=f"ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT {exact}",
         inline_indexes=True,
         collation=collation,
+        vacuum="OPTIMIZE TABLE",
         upsert_blob="ON DUPLICATE KEY UPDATE touched_at = VALUES(touched_at)",
         preamble=(f"{note}SET SESSION sql_mode = '{MYSQL_MODE}'",),
     )

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"sqlite:{tmp_path}/other.db" if request.param == "sqlite" else request.getfixturevalue(f"{request.param}_url")
+    return (
+        f"sqlite:{tmp_path}/other.db" if request.param == "sqlite" else request.getfixturevalue(f"{request.param}_url")
+    )
 
 
 @pytest.fixture
@@ -37,15 +39,15 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 def exported(case: Case, file: Path) -> Exported:
-    async def write() -> None:
+    async def lines() -> list[str]:
         store = open_store(case.url)
         await store.open()
         row = await store.get_run(case.run_id)
-        lines = [json.dumps(line) async for line in export_lines(store, row, redact=False)]
-        file.write_text("\n".join(lines))
+        out = [json.dumps(line) async for line in export_lines(store, row, redact=False)]
         await store.aclose()
+        return out
 
-    anyio.run(write)
+    file.write_text("\n".join(anyio.run(lines)))
     return read_export(file)
 
 

@@ -14,15 +14,20 @@ from orchestrator.journal.errors import (
     Held,
     NoProgress,
     NoSuchRun,
+    NotOffered,
     RunEnded,
+    StoreError,
     UnknownBlob,
     UnknownDriver,
 )
 from orchestrator.journal.records import INLINE_BYTES, PART_BYTES
 from orchestrator.journal.store import MAX_IDLE_CLAIMS, NO_PROGRESS, Driver, Projection, RunFilter
+from orchestrator.stores import StoreSettings, open_store
 from tests.contract.build import LEASE, SECOND, after, driver, first, held, mail, new_run, piece
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.clock import ManualClock
     from orchestrator.journal.store import Store
 
@@ -468,3 +473,21 @@ async def test_opening_and_migrating_again_change_nothing(store: Store) -> None:
     assert await store.migrate() == []
     assert (await store.get_run("r1")).head_sum == begun.head_sum
     assert store.name
+
+
+async def test_room_is_given_back_and_copies_are_whole(store: Store, tmp_path: Path) -> None:
+    begun = await held(store, "r1")
+    await store.vacuum()
+    await store.commit([after(begun, ["done"])])
+    target = tmp_path / "copy.db"
+    if store.name.startswith("sqlite:"):
+        await store.backup(target)
+        with pytest.raises(StoreError):
+            await store.backup(target)
+        copy = open_store(f"sqlite:{target}?mode=ro", settings=StoreSettings(table_prefix=store._sql.prefix))  # pyright: ignore[reportAttributeAccessIssue]
+        await copy.open(create=False)
+        assert await copy.rows("r1") == await store.rows("r1")
+        await copy.aclose()
+    else:
+        with pytest.raises(NotOffered):
+            await store.backup(target)
