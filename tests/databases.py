@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import warnings
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -57,5 +58,7 @@ async def _tell(url: str, *statements: str) -> None:
         host=where.hostname, port=where.port or 3306, user=where.username, password=where.password or "",
         db=where.path.strip("/"), autocommit=True,
     ) as connection, connection.cursor() as cursor:  # fmt: skip
-        for statement in statements:
-            await cursor.execute(statement)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # notes of the server: what IF NOT EXISTS found
+            for statement in statements:
+                await cursor.execute(statement)

@@ -134,6 +134,8 @@ async def test_cancelled_at_any_time_a_store_stays_usable_and_its_pool_whole(ser
         (end,) = await asyncio.gather(task, return_exceptions=True)
         cancelled += isinstance(end, asyncio.CancelledError)
     await asyncio.gather(*(store.get_run("r0") for _ in range(20)))
+    # What was cancelled comes to its end all the same.
+    await asyncio.gather(*store._tasks, return_exceptions=True)  # pyright: ignore[reportAttributeAccessIssue]
     assert store.pool.lent == 0  # pyright: ignore[reportAttributeAccessIssue]
     assert 0 < store.pool.idle <= 5  # pyright: ignore[reportAttributeAccessIssue]
     rows = await store.rows("r0")
