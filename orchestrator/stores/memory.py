@@ -19,12 +19,25 @@ from orchestrator.journal.errors import (
     UnknownDriver,
 )
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
-from orchestrator.journal.store import ALL_RUNS, NO_PROGRESS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
+from orchestrator.journal.store import (
+    ALL_RUNS,
+    NO_PROGRESS,
+    Claimed,
+    Driver,
+    InboxRow,
+    Owner,
+    RunFilter,
+    RunRow,
+    Slice,
+    Swept,
+)
+from orchestrator.jsonish import canonical
 from orchestrator.stores.claims import claimed, plan_claim
 from orchestrator.stores.rows import advanced, created
+from orchestrator.stores.upkeep import Marks, is_ended, is_over
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from orchestrator.clock import Clock
@@ -40,6 +53,7 @@ class MemoryStore:
         self._journal: dict[str, list[Row]] = {}
         self._inbox: dict[tuple[str, str], InboxRow] = {}
         self._blobs: dict[str, list[bytes]] = {}
+        self._touched: dict[str, int] = {}
         self._owners: dict[str, Owner] = {}
 
     @property
@@ -75,6 +89,7 @@ class MemoryStore:
     def _put_blob(self, content: bytes) -> str:
         parts = list(pack_blob(content))
         self._blobs[parts[0].hash] = [part.body for part in parts]
+        self._touched[parts[0].hash] = self._clock.now()
         return parts[0].hash
 
     async def get_blob(self, name: str) -> bytes:
@@ -86,7 +101,43 @@ class MemoryStore:
         return unpack_blob(name, self._blobs[name])
 
     async def touch(self, names: Sequence[str]) -> None:
-        """Nothing is ever collected here."""
+        now = self._clock.now()
+        self._touched.update({name: now for name in names if name in self._blobs})
+
+    async def held_blobs(self, names: Collection[str]) -> set[str]:
+        return set(names) & self._blobs.keys()
+
+    async def sweep_blobs(self, *, age: float, without: Collection[str] = (), dry_run: bool = False) -> Swept:
+        before = self._clock.now() - int(age * 1_000_000)
+        marks = Marks([name for name, at in self._touched.items() if at < before], without)
+        for run_id, rows in self._journal.items():
+            for row in rows:
+                marks.see(run_id, row.body, row.blob)
+        for row in self._inbox.values():
+            marks.see(row.run_id, canonical(row.body))
+        for name in marks.contents:
+            marks.read(self._get_blob(name))
+        names = tuple(sorted(marks.unnamed))
+        size = sum(len(part) for name in names for part in self._blobs[name])
+        for name in () if dry_run else names:
+            del self._blobs[name], self._touched[name]
+        return Swept(names=names, size=size)
+
+    # --- what goes ---
+
+    async def delete_runs(self, run_ids: Sequence[str], *, ended_before: int) -> list[str]:
+        gone = [run_id for run_id in dict.fromkeys(run_ids) if self._may_go(run_id, ended_before)]
+        for run_id in gone:
+            del self._runs[run_id], self._journal[run_id]
+        self._inbox = {key: row for key, row in self._inbox.items() if row.run_id in self._runs}
+        return gone
+
+    def _may_go(self, run_id: str, ended_before: int) -> bool:
+        run = self._runs.get(run_id)
+        if run is None or not is_over(run, ended_before):
+            return False
+        root = self._runs.get(run.root_id)
+        return is_ended(None if root is None else root.status)
 
     # --- commits ---
 
@@ -272,6 +323,7 @@ def _matches(run: RunRow, chosen: RunFilter) -> bool:
         (not chosen.status or run.status in chosen.status)
         and chosen.name in (None, run.name)
         and (chosen.since is None or run.created_at >= chosen.since)
+        and (chosen.ended_before is None or (run.finished_at is not None and run.finished_at < chosen.ended_before))
         and chosen.parent_id in (None, run.parent_id)
         and chosen.labels.items() <= run.labels.items()
     )

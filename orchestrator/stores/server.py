@@ -14,7 +14,7 @@ from orchestrator.journal.records import Row
 from orchestrator.journal.store import RUN_COLUMNS, Claimed, Driver, InboxRow
 from orchestrator.stores.claims import claimed, plan_claim
 from orchestrator.stores.rows import advanced, bound, created, inbox_row, inbox_values, owner_row, run_row
-from orchestrator.stores.server_base import ServerBase
+from orchestrator.stores.server_upkeep import ServerUpkeep
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -30,7 +30,7 @@ T = TypeVar("T")
 SETTLED_AT_ONCE = 500
 
 
-class ServerStore(ServerBase):
+class ServerStore(ServerUpkeep):
     """A ``Store`` behind a connection."""
 
     def __init__(self, url: ServerUrl, sql: Statements, *, clock: Clock | None = None) -> None:

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, TypeVar
 from orchestrator.clock import SystemClock
 from orchestrator.ids import new_nonce
 from orchestrator.journal.errors import Unknown, UnknownDriver
-from orchestrator.journal.store import ALL_RUNS
+from orchestrator.journal.store import ALL_RUNS, Swept
 from orchestrator.stores import schema
 from orchestrator.stores.connection import Connection
 from orchestrator.stores.lane import Lane
+from orchestrator.stores.sqlite_upkeep import SqliteUpkeep
 from orchestrator.stores.sqlite_work import SqliteWork
 from orchestrator.stores.statements import SQLITE, Statements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from orchestrator.clock import Clock
@@ -43,6 +44,8 @@ class SqliteStore:
         self._reader = Connection(url, busy_timeout=busy_timeout, writes=False)
         self._writing = SqliteWork(self._db, self._sql, self._clock)
         self._reading = SqliteWork(self._reader, self._sql, self._clock)
+        self._taking = SqliteUpkeep(self._db, self._sql, self._clock)
+        self._looking = SqliteUpkeep(self._reader, self._sql, self._clock)
         self._lanes: tuple[Lane, Lane] | None = None
         self._drivers: dict[str, Driver] = {}
 
@@ -122,6 +125,25 @@ class SqliteStore:
 
     async def touch(self, names: Sequence[str]) -> None:
         await self._write_again(lambda: self._writing.touch(names))
+
+    async def held_blobs(self, names: Collection[str]) -> set[str]:
+        return await self._read(lambda: self._looking.held(sorted(names)))
+
+    async def sweep_blobs(self, *, age: float, without: Collection[str] = (), dry_run: bool = False) -> Swept:
+        micros = int(age * 1_000_000)
+        sizes = await self._read(lambda: self._looking.old_blobs(micros))
+        gone = await self._read(lambda: self._looking.unnamed(sizes, without, self._reading)) if sizes else set[str]()
+        if not dry_run:
+            names = sorted(gone)
+            gone = await self._write_again(lambda: self._taking.delete_blobs(names, micros))
+        return Swept(names=tuple(sorted(gone)), size=sum(sizes[name] for name in gone))
+
+    async def delete_runs(self, run_ids: Sequence[str], *, ended_before: int) -> list[str]:
+        return [
+            run_id
+            for run_id in run_ids
+            if await self._write_again(lambda run_id=run_id: self._taking.delete_run(run_id, ended_before))
+        ]
 
     # --- commits ---
 

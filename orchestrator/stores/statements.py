@@ -170,6 +170,21 @@ class Statements:
         self.renew = text("UPDATE {p}drivers SET lease_until = {now} + ?, renewed_at = {now} WHERE owner = ?")
         self.delete_driver = text("DELETE FROM {p}drivers WHERE owner = ?")
 
+        self.status = text("SELECT status FROM {p}runs WHERE run_id = ?")
+        self.delete_run = text("DELETE FROM {p}runs WHERE run_id = ?")
+        self.delete_rows = text("DELETE FROM {p}journal WHERE run_id = ? AND seq BETWEEN ? AND ?")
+        self.delete_inbox = text("DELETE FROM {p}inbox WHERE run_id = ?")
+        self.old_blobs = text("SELECT hash, SUM(LENGTH(body)) FROM {p}blobs WHERE touched_at < {now} - ? GROUP BY hash")
+        # Pages of what may name a blob. Not by a comparison of rows, for which not every database uses the key.
+        self.bodies = text(
+            'SELECT run_id, seq, body, "blob" FROM {p}journal '
+            "WHERE run_id >= ? AND (run_id > ? OR seq > ?) ORDER BY run_id, seq LIMIT ?"
+        )
+        self.mail = text(
+            "SELECT run_id, request_id, body FROM {p}inbox "
+            "WHERE run_id >= ? AND (run_id > ? OR request_id > ?) ORDER BY run_id, request_id LIMIT ?"
+        )
+
         self.versions = text("SELECT version, checksum FROM {p}schema_version ORDER BY version")
         self.insert_version = text("INSERT INTO {p}schema_version (version, checksum, at) VALUES (?, ?, ?)")
 
@@ -207,6 +222,14 @@ class Statements:
             "SELECT hash, body FROM {p}blobs WHERE hash IN {marks} ORDER BY hash, part", "", _marks(count)
         )
 
+    def held_blobs(self, count: int) -> str:
+        """Which of these ``count`` blobs are there."""
+        return self._text("SELECT DISTINCT hash FROM {p}blobs WHERE hash IN {marks}", "", _marks(count))
+
+    def delete_blobs(self, count: int) -> str:
+        """Takes away those of these ``count`` blobs that nobody has touched since. First come the time and the age."""
+        return self._text("DELETE FROM {p}blobs WHERE touched_at < {now} - ? AND hash IN {marks}", "", _marks(count))
+
     def list_runs(
         self, chosen: RunFilter, *, after: tuple[int, str] | None = None, limit: int | None = None
     ) -> tuple[str, list[Any]]:
@@ -222,6 +245,7 @@ class Statements:
         for condition, value in (
             ("r.name = ?", chosen.name),
             ("r.created_at >= ?", chosen.since),
+            ("r.finished_at < ?", chosen.ended_before),
             ("r.parent_id = ?", chosen.parent_id),
         ):
             if value is not None:
