@@ -216,6 +216,9 @@ async def connect(url: ServerUrl) -> PostgresSession:
             reason = f"{url.host}:{url.port} did not answer within {url.connect_timeout:g} s"
             raise StoreUnavailable(url.shown, reason=reason) from error
         except _ERRORS as error:
+            # asyncpg says it in words alone.
+            if isinstance(error, ConnectionError) and "SSL upgrade" in str(error):
+                raise StoreRefused(url.shown, reason="the server offers no TLS, and the URL asks for it") from error
             raise _meaning(error, url) from error
 
 

@@ -156,6 +156,12 @@ async def test_a_wrong_password(fresh_url: str) -> None:
     assert "sesame" not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
 
 
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+async def test_nothing_is_sent_in_the_clear_where_the_url_asks_for_tls(own_server: Service, mode: str) -> None:
+    with pytest.raises(StoreRefused, match="offers no TLS"):
+        await open_store(f"{own_server.url}?sslmode={mode}").open()
+
+
 # --- values ---
 
 HARD = ["a\\b", "it's", 'a"b', "a\nb\r\tc", "é√🜁\U0010ffff", "%s ? $1 {x} :y", "trailing ", "\x1a\x7f\u2028", "--;/*"]
@@ -237,7 +243,7 @@ async def test_a_row_over_the_packet_is_refused_by_name(fresh_url: str) -> None:
 # --- what the servers count ---
 
 
-@pytest.fixture(params=["postgres", "mysql"])
+@pytest.fixture(params=["postgres", "mysql"], scope="module")
 def own_server(request: pytest.FixtureRequest) -> Iterator[Service]:
     with or_skip(request.param, own) as found:
         yield found
