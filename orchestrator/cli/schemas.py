@@ -126,6 +126,10 @@ def cli_schema() -> dict[str, Any]:
         }))}),
         "init": _object({"format": _format("init"), "made": _list(_TEXT), "kept": _list(_TEXT)}),
         "import": _object({"format": _format("import"), "run": _TEXT, "store": _TEXT}),
+        "gc": _object({
+            "format": _format("gc"), "dry_run": {"type": "boolean"}, "runs": _list(_TEXT), "blobs": _COUNT,
+            "bytes": _COUNT,
+        }),
         "db": _object(
             {
                 "format": _format("db"), "store": _TEXT, "applied": _list({"type": "integer"}),

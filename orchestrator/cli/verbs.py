@@ -21,12 +21,13 @@ VERBS: dict[str, str] = {
     "schema": "Print the JSON Schema of the language, the records or the command line.",
     "export": "Print a run's graph and journal as JSON lines.",
     "import": "Make a run from its export, in another store.",
-    "db": "Make, check or print the tables of a store.",
+    "gc": "Take away runs that ended long ago.",
+    "db": "Make, check, copy or tidy the tables of a store.",
     "doctor": "Check this installation: versions, store, sandbox, keys.",
 }
 
 PLANNED = (
-    "fork", "test", "watch", "answer", "signal", "send", "budget", "worker", "schedule", "gc",
+    "fork", "test", "watch", "answer", "signal", "send", "budget", "worker", "schedule",
 )  # fmt: skip
 
 
