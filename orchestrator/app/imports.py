@@ -1,4 +1,9 @@
-"""A run that moves from one store to another: made from its export whole, or not at all."""
+"""A run that moves from one store to another: made from its export whole, or not at all.
+
+What the run's row says is folded from its records, whose sums are checked; the file is believed in what they do not
+say: labels, parent, root, and when the run was made. A run that has not ended rests until someone resumes it, since the
+store that it came from may still have a driver for it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import jsonish
 from orchestrator.app.exports import Exported, NotAnExport
+from orchestrator.app.runs import RUN_ID
 from orchestrator.journal.errors import Conflict, RunTaken, Unknown
 from orchestrator.journal.records import GENESIS
-from orchestrator.journal.store import PROJECTED, STATUSES, NewRun, Projection, Slice
+from orchestrator.journal.state import RunState, fold
+from orchestrator.journal.store import ENDED, NewRun, Projection, Slice
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.journal.store import Store
+
+IMPORTED = "imported"
+"""The reason of a run that rests since it came from elsewhere."""
 
 _TRIES = 3
 
@@ -28,46 +40,86 @@ async def import_run(store: Store, exported: Exported, name: str) -> None:
         try:
             await store.commit([piece])
             return
-        except (Conflict, Unknown):
-            settled = await store.settle([(piece.run_id, 1)])
-            if settled[piece.run_id] == piece.nonce:
+        except Conflict:
+            raise RunTaken(exported.run_id) from None
+        except Unknown:
+            found = (await store.settle([(piece.run_id, 1)]))[piece.run_id]
+            if found == piece.nonce:
                 return
-            if settled[piece.run_id] is not None:
-                break
-    raise RunTaken(exported.run_id)
+    await store.commit([piece])
 
 
 def _slice(exported: Exported, name: str) -> Slice:
     if exported.redacted:
         raise NotAnExport(name, problem="its values were left out")
-    row, rows = exported.row, exported.rows
-    if not rows or not row or row.get("status") not in STATUSES:
-        raise NotAnExport(name, problem="it does not say how the run stands")
-    graph = exported.records[0].body.get("graph")
-    if graph != jsonish.digest(exported.contents[0]):
-        raise NotAnExport(name, problem="its graph is not the one that its first record names")
+    if not exported.rows or exported.records[0].kind != "run_started" or not RUN_ID.fullmatch(exported.run_id):
+        raise NotAnExport(name, problem="it does not begin a run")
     try:
-        projection: dict[str, Any] = {column: row[column] for column in PROJECTED}
-        new = NewRun(
-            run_id=exported.run_id,
-            name=str(exported.graph.name if exported.graph else ""),
-            graph_hash=str(row["graph_hash"]),
-            root_id=str(row["root_id"]),
-            created_at=int(row["created_at"]),
-            labels=row["labels"],
-            parent_id=row["parent_id"],
-        )
-        epoch, at = int(row["epoch"]), int(row["updated_at"])
-    except (KeyError, TypeError, ValueError):
+        state = fold(exported.records)
+        _check_contents(exported, state, name)
+        projection = _projection(state)
+        new = _new_run(exported, state)
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise NotAnExport(name, problem="it does not say how the run stands") from None
+    last = exported.records[-1]
     return Slice(
         run_id=exported.run_id,
-        epoch=epoch,
+        epoch=last.epoch,
         base_head=0,
         base_sum=GENESIS,
-        nonce=rows[0].nonce,
-        rows=tuple(rows),
-        at=at,
-        projection=Projection(**projection),
+        nonce=exported.rows[0].nonce,
+        rows=tuple(exported.rows),
+        at=last.at,
+        projection=projection,
         create=new,
+    )
+
+
+def _check_contents(exported: Exported, state: RunState, name: str) -> None:
+    """Raise where the file lacks the graph, or a stored content that the run would need again."""
+    from orchestrator.engine.host import files_in
+
+    if state.started["graph"] != jsonish.digest(exported.contents[0]):
+        raise NotAnExport(name, problem="its graph is not the one that its first record names")
+    steps = list(state.steps.values())
+    needed = files_in([state.started["inputs"], *(step.files for step in steps if step.files)])
+    needed |= {step.overflow for step in steps if step.overflow is not None}
+    if lacking := needed - {jsonish.digest(content) for content in exported.contents}:
+        raise NotAnExport(name, problem=f"it lacks the stored content {min(lacking)[:16]}")
+
+
+def _projection(state: RunState) -> Projection:
+    if state.finished is None:
+        reason = (state.paused or {}).get("reason", IMPORTED)
+        return Projection(status="paused", reason=str(reason), spend=state.spend, tokens=state.tokens)
+    if state.status not in ENDED:
+        raise ValueError(state.status)
+    return Projection(
+        status=state.status,  # pyright: ignore[reportArgumentType]  just looked up
+        spend=state.spend,
+        tokens=state.tokens,
+        error=state.finished.get("error"),
+        finished_at=state.finished_at,
+    )
+
+
+def _new_run(exported: Exported, state: RunState) -> NewRun:
+    said = exported.row
+    labels: Mapping[Any, Any] = said.get("labels", {})
+    if not all(isinstance(text, str) for pair in labels.items() for text in pair):
+        raise ValueError("labels")
+    parent, created_at = said.get("parent_id"), said.get("created_at", state.started_at)
+    if parent is not None and not RUN_ID.fullmatch(parent):
+        raise ValueError("parent")
+    root = said.get("root_id", exported.run_id)
+    if not RUN_ID.fullmatch(root) or type(created_at) is not int:
+        raise ValueError("root")
+    return NewRun(
+        run_id=exported.run_id,
+        name=str(state.started["name"]),
+        graph_hash=str(state.started["graph_hash"]),
+        root_id=root,
+        created_at=created_at,
+        labels=dict(labels),
+        parent_id=parent,
     )

@@ -122,7 +122,8 @@ def cli_schema() -> dict[str, Any]:
             {"format": _format("status"), "run": _TEXT, "status": _TEXT, "step": _TEXT}, optional=("step",)
         ),
         "verify": _object({"format": _format("verify"), "ok": {"type": "boolean"}, "runs": _list(_object({
-            "run": _MAYBE_TEXT, "source": _TEXT, "records": _COUNT, "problems": _list(_TEXT), "decided": {"type": "boolean"},
+            "run": _MAYBE_TEXT, "source": _TEXT, "records": _COUNT, "problems": _list(_TEXT),
+            "decided": {"type": "boolean"},
         }))}),
         "init": _object({"format": _format("init"), "made": _list(_TEXT), "kept": _list(_TEXT)}),
         "import": _object({"format": _format("import"), "run": _TEXT, "store": _TEXT}),
@@ -172,4 +173,5 @@ def records_schema() -> dict[str, Any]:
         },
         title="a row of the journal",
     )
-    return {"$schema": _DIALECT, "title": "A line of `orch export`", "anyOf": [header, row]}
+    content = _object({"content": hash_, "base64": _TEXT}, title="a stored content that a row names")
+    return {"$schema": _DIALECT, "title": "A line of `orch export`", "anyOf": [header, row, content]}

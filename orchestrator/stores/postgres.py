@@ -52,6 +52,9 @@ _ROW_TYPES = ("text", "bigint", "bigint", "text", "text", "text", "bytea", "text
 LOCKED_SECONDS = 8
 """For how long a boot waits for another one that makes the tables."""
 
+ROWS_AT_ONCE = 1_000
+"""Rows in one INSERT: a whole run that is imported is more than a statement has time for."""
+
 CONNECT_AGAIN_SECONDS = 0.1
 _ERRORS = (
     asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError, OverflowError,
@@ -88,7 +91,8 @@ class PostgresStore(ServerStore):
                 raise Conflict(piece.run_id)
 
     async def _insert_rows(self, session: PostgresSession, rows: Sequence[Row]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        await session.run(self._batch.insert, _columns(rows))
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            await session.run(self._batch.insert, _columns(rows[start : start + ROWS_AT_ONCE]))
 
     async def _provision(self, session: PostgresSession, *, upgrade: bool) -> list[int]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One transaction for all; whoever comes at the same time waits, and finds it done."""
