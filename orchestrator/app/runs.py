@@ -104,10 +104,10 @@ def _revealed(url: str) -> str:
 
 
 @asynccontextmanager
-async def opened(named: Named, config: Config, *, create: bool) -> AsyncGenerator[Store]:
-    """The store, open; closed at the end."""
+async def opened(named: Named, config: Config, *, create: bool, older: bool = False) -> AsyncGenerator[Store]:
+    """The store, open as ``Store.open`` has it; closed at the end."""
     store = build_store(named, table_prefix=config.table_prefix)
-    await store.open(create=create)
+    await store.open(create=create, older=older)
     try:
         yield store
     finally:

@@ -22,12 +22,21 @@ Url = Annotated[
 
 def init(context: typer.Context, url: Url = None) -> int:
     """Make the tables where there are none; bring older ones up to date."""
+    return _ready(context, url, create=True)
+
+
+def migrate(context: typer.Context, url: Url = None) -> int:
+    """Bring the tables of a store up to date."""
+    return _ready(context, url, create=False)
+
+
+def _ready(context: typer.Context, url: str | None, *, create: bool) -> int:
     session = begin(context)
 
     async def perform() -> tuple[str, list[int]]:
         from orchestrator.app.runs import opened
 
-        async with opened(_named(session, url), session.config(), create=True) as store:
+        async with opened(_named(session, url), session.config(), create=create, older=True) as store:
             return store.name, await store.migrate()
 
     name, applied = run_async(perform)
@@ -35,11 +44,6 @@ def init(context: typer.Context, url: Url = None) -> int:
         session.screen.data({"format": "orch.db/1", "store": name, "applied": applied})
     session.screen.say(f"{name} is ready" + (f": applied {', '.join(map(str, applied))}" if applied else ""))
     return 0
-
-
-def migrate(context: typer.Context, url: Url = None) -> int:
-    """Bring the tables of a store up to date."""
-    return init(context, url)
 
 
 def backup(

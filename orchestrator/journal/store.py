@@ -334,8 +334,11 @@ class Store(Protocol):
         """What to call it in messages: its URL without a password."""
         ...
 
-    async def open(self, *, create: bool = True) -> None:
-        """Connect, and make the tables where there are none. ``create=False`` raises ``NoDatabase`` instead."""
+    async def open(self, *, create: bool = True, older: bool = False) -> None:
+        """Connect, and make the tables where there are none. ``create=False`` raises ``NoDatabase`` instead.
+
+        Tables of an older version raise ``SchemaOlder``, unless ``older`` lets them be: then ``migrate`` comes next.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -60,7 +60,7 @@ class MemoryStore:
     def name(self) -> str:
         return "memory:"
 
-    async def open(self, *, create: bool = True) -> None:
+    async def open(self, *, create: bool = True, older: bool = False) -> None:
         """There is nothing to open."""
 
     async def aclose(self) -> None:

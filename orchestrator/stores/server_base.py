@@ -12,7 +12,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.journal import points as crash
-from orchestrator.journal.errors import Conflict, Damaged, NoSuchRun, NotOffered, StoreError, Unknown, UnknownBlob
+from orchestrator.journal.errors import (
+    Conflict,
+    Damaged,
+    NoSuchRun,
+    NotOffered,
+    SchemaOlder,
+    StoreError,
+    Unknown,
+    UnknownBlob,
+)
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
 from orchestrator.journal.store import ALL_RUNS, InboxRow, Owner, RunFilter, RunRow
 from orchestrator.stores import server_schema as schema
@@ -78,23 +87,27 @@ class ServerBase(ABC):
 
     # --- opening and closing ---
 
-    async def open(self, *, create: bool = True) -> None:
+    async def open(self, *, create: bool = True, older: bool = False) -> None:
         if self._open_pool is not None:
             return
         self._open_pool = Pool(self.name, self._connect, size=self._url.pool, wait=self._url.timeout)
         try:
-            await self._whole(lambda: self._open(create=create))
+            await self._whole(lambda: self._open(create=create, older=older))
         except BaseException:
             await self.aclose()
             raise
 
-    async def _open(self, *, create: bool) -> None:
+    async def _open(self, *, create: bool, older: bool) -> None:
         async with self.pool.session() as session:
             if await schema.ready(session, self._sql):
                 return
             if create:
                 await self._provision(session, upgrade=False)
-            await schema.require(session, self._sql, self.name)
+            try:
+                await schema.require(session, self._sql, self.name)
+            except SchemaOlder:
+                if not older:
+                    raise
 
     async def aclose(self) -> None:
         while self._tasks:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.clock import SystemClock
 from orchestrator.ids import new_nonce
-from orchestrator.journal.errors import Unknown, UnknownDriver
+from orchestrator.journal.errors import SchemaOlder, Unknown, UnknownDriver
 from orchestrator.journal.store import ALL_RUNS, Swept
 from orchestrator.stores import schema
 from orchestrator.stores.connection import Connection
@@ -55,21 +55,25 @@ class SqliteStore:
 
     # --- opening and closing ---
 
-    async def open(self, *, create: bool = True) -> None:
+    async def open(self, *, create: bool = True, older: bool = False) -> None:
         if self._lanes is not None:
             return
         self._lanes = (Lane("orch-sqlite-writer"), Lane("orch-sqlite-reader"))
         try:
-            await self._write(lambda: self._open(create=create))
+            await self._write(lambda: self._open(create=create, older=older))
         except BaseException:
             await self.aclose()
             raise
 
-    def _open(self, *, create: bool) -> None:
+    def _open(self, *, create: bool, older: bool) -> None:
         self._db.open(create=create)
         if create and not self._url.read_only:
             schema.provision(self._db, self._sql, self._clock.now())
-        schema.require(self._db, self._sql)
+        try:
+            schema.require(self._db, self._sql)
+        except SchemaOlder:
+            if not older:
+                raise
 
     async def aclose(self) -> None:
         lanes, self._lanes = self._lanes, None

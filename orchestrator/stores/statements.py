@@ -289,7 +289,10 @@ def _inlined(statements: Sequence[str]) -> list[str]:
         if found is None:
             out.append(statement)
             continue
-        place = next(n for n, text in enumerate(out) if text.startswith(f"CREATE TABLE {found[2]} "))
+        place = next((n for n, text in enumerate(out) if text.startswith(f"CREATE TABLE {found[2]} ")), None)
+        if place is None:  # the table came with an earlier migration
+            out.append(statement)
+            continue
         body, _, end = out[place].rpartition("\n)")
         out[place] = f"{body},\n    KEY {found[1]} {found[3]}\n){end}"
     return out
