@@ -116,6 +116,4 @@ def _named(session: Session, url: str | None) -> Named:
     return session.config().chosen() if url is None else Named(url, Path.cwd(), "--url", explicit=True)
 
 
-"""Documented, and not performed yet."""
-
 COMMANDS = {"init": init, "migrate": migrate, "check": check, "ddl": ddl, "backup": backup, "vacuum": vacuum}

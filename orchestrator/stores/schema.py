@@ -6,7 +6,14 @@ import re
 import sqlite3
 from typing import TYPE_CHECKING
 
-from orchestrator.journal.errors import NoDatabase, SchemaIncomplete, SchemaNewer, SchemaOlder, StoreNotWritable
+from orchestrator.journal.errors import (
+    NoDatabase,
+    SchemaIncomplete,
+    SchemaNewer,
+    SchemaOlder,
+    StoreFailed,
+    StoreNotWritable,
+)
 from orchestrator.stores.migrations import LATEST, all_migrations
 from orchestrator.stores.statements import TABLES
 
@@ -96,7 +103,7 @@ def vacuum(db: Connection) -> None:
 
 
 def back_up(db: Connection, target: Path) -> None:
-    """A copy of the database as it is now, in a new file of owner's rights. Nobody waits for it."""
+    """A copy of the database as it is now, in a new file of owner's rights, or none. Nobody waits for it."""
     try:
         target.touch(mode=0o600, exist_ok=False)
     except OSError as error:
@@ -104,6 +111,9 @@ def back_up(db: Connection, target: Path) -> None:
     copy = sqlite3.connect(target)
     try:
         db.raw.backup(copy)
+    except sqlite3.Error as error:
+        target.unlink()
+        raise StoreFailed(str(target), reason=str(error)) from error
     finally:
         copy.close()
 
