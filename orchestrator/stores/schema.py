@@ -98,7 +98,7 @@ def problems(db: Connection, sql: Statements) -> list[str]:
 
 def vacuum(db: Connection) -> None:
     """Give the free pages of the file back to the disk, and empty the log beside it."""
-    db.all("PRAGMA incremental_vacuum")
+    db.script("PRAGMA incremental_vacuum")  # executed as a query, it frees a single page
     db.all("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
