@@ -17,6 +17,7 @@ from orchestrator.clock import ManualClock
 from orchestrator.journal.errors import BadData, Conflict, OrchError
 from orchestrator.journal.records import KINDS
 from orchestrator.journal.store import Projection, RunFilter
+from orchestrator.jsonish import digest
 from orchestrator.stores import open_store
 from tests.contract.build import LEASE, driver, first, mail, new_run, piece
 from tests.contract.conftest import assert_at_rest
@@ -154,6 +155,20 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
+    @rule(runs=st.lists(RUNS, max_size=3, unique=True), before=st.integers(0, 2**40))
+    def delete(self, runs: list[str], before: int) -> None:
+        for run in self.both(lambda store: store.delete_runs(runs, ended_before=before)):
+            self.heads.pop(run, None)
+
+    @rule(content=st.sampled_from([b"a", b"b"]), run=RUNS)
+    def put_and_name(self, content: bytes, run: str) -> None:
+        (name,) = self.both(lambda store: store.put_blobs([content]))
+        self.both(lambda store: store.send(mail(run, f"blob {content}", file=name)))
+
+    @rule(age=st.sampled_from([0.0, LEASE]), without=st.lists(RUNS, max_size=1), dry_run=st.booleans())
+    def sweep(self, age: float, without: list[str], dry_run: bool) -> None:
+        self.both(lambda store: store.sweep_blobs(age=age, without=without, dry_run=dry_run))
+
     @rule(status=st.lists(STATUS, max_size=2), since=st.none() | st.integers(0, 3), limit=st.integers(0, 3))
     def look(self, status: list[str], since: int | None, limit: int) -> None:
         self.both(lambda store: store.list_runs(RunFilter(status=tuple(status), since=since, limit=limit)))
@@ -170,6 +185,8 @@ class Machine(RuleBasedStateMachine):
             self.both(lambda store, run=run: store.rows(run))
             self.both(lambda store, run=run: store.load(run))
             self.both(lambda store, run=run: store.pending(run))
+        names = [digest(b"a"), digest(b"b")]
+        self.both(lambda store: store.held_blobs(names))
         for owner in ("me", "you"):
             self.both(lambda store, owner=owner: store.owner(owner))
             self.both(lambda store, owner=owner: store.pending_for(owner))
