@@ -19,6 +19,7 @@ from orchestrator.journal.errors import (
     NotOffered,
     SchemaOlder,
     StoreError,
+    StoreFailed,
     Unknown,
     UnknownBlob,
 )
@@ -141,7 +142,10 @@ class ServerBase(ABC):
         session = await self._connect(patient=True)
         try:
             for name in TABLES:
-                await session.all(f"{self._sql.dialect.vacuum} {self._sql.prefix}{name}")
+                for row in await session.all(f"{self._sql.dialect.vacuum} {self._sql.prefix}{name}"):
+                    # MariaDB says what went wrong among the rows of an answer.
+                    if str(row[2]).lower() == "error":
+                        raise StoreFailed(self.name, reason=str(row[3]))
         finally:
             await session.aclose()
 
