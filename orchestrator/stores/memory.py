@@ -32,6 +32,7 @@ from orchestrator.journal.store import (
     Swept,
 )
 from orchestrator.jsonish import canonical
+from orchestrator.stores import texts
 from orchestrator.stores.claims import claimed, plan_claim
 from orchestrator.stores.rows import advanced, created
 from orchestrator.stores.upkeep import Marks, is_ended, is_over
@@ -142,6 +143,7 @@ class MemoryStore:
     # --- commits ---
 
     async def commit(self, batch: Batch) -> None:
+        texts.check_batch(batch)
         await asyncio.sleep(0)  # as a database would: or a chain of commits starves every other task
         self._check(batch)
         self._apply(batch)
@@ -190,6 +192,7 @@ class MemoryStore:
         return out
 
     async def park(self, piece: Slice) -> bool:
+        texts.check_batch((piece,))
         await asyncio.sleep(0)
         self._check((piece,))
         if self._runs[piece.run_id].owner is None:
@@ -203,6 +206,7 @@ class MemoryStore:
     # --- drivers and claims ---
 
     async def register_driver(self, driver: Driver, lease_seconds: float) -> None:
+        texts.check_driver(driver)
         now = self._clock.now()
         self._owners[driver.owner] = Owner(
             driver=driver, lease_until=now + int(lease_seconds * 1_000_000), renewed_at=now
@@ -296,6 +300,7 @@ class MemoryStore:
     # --- inbox ---
 
     async def send(self, row: InboxRow) -> InboxRow:
+        texts.check_mail(row)
         run = self._run(row.run_id)
         if run.ended:
             raise RunEnded(row.run_id, status=run.status)

@@ -245,7 +245,7 @@ class MysqlSession:
 
 
 def literal(value: Any) -> bytes:
-    """A value as SQL, in the modes that every session sets. Raises ``BadData`` for a text with a NUL, or not UTF-8."""
+    """A value as SQL, in the modes that every session sets. Raises ``BadData`` for a text that is not UTF-8."""
     match value:
         case None:
             return b"NULL"
@@ -254,8 +254,6 @@ def literal(value: Any) -> bytes:
         case bytes():
             return b"_binary'" + _escaped(value) + b"'"
         case str():
-            if "\0" in value:  # PostgreSQL cannot hold it: a run that moves there would stop
-                raise BadData(None, problem="a text has a NUL character in it")
             try:
                 return b"'" + _escaped(value.encode()) + b"'"
             except UnicodeEncodeError as error:

@@ -12,6 +12,7 @@ from orchestrator.ids import new_nonce
 from orchestrator.journal.errors import BadData, Conflict, NoSuchRun, RunEnded, UnknownDriver
 from orchestrator.journal.records import Row
 from orchestrator.journal.store import RUN_COLUMNS, Claimed, Driver, InboxRow
+from orchestrator.stores import texts
 from orchestrator.stores.claims import claimed, plan_claim
 from orchestrator.stores.rows import advanced, bound, created, inbox_row, inbox_values, owner_row, run_row
 from orchestrator.stores.server_upkeep import ServerUpkeep
@@ -54,6 +55,7 @@ class ServerStore(ServerUpkeep):
     # --- commits ---
 
     async def commit(self, batch: Batch) -> None:
+        texts.check_batch(batch)
         await self._whole(lambda: self._commit(batch))
 
     async def _commit(self, batch: Batch) -> None:
@@ -114,6 +116,7 @@ class ServerStore(ServerUpkeep):
         return found
 
     async def park(self, piece: Slice) -> bool:
+        texts.check_batch((piece,))
         return await self._whole(lambda: self._park(piece))
 
     async def _park(self, piece: Slice) -> bool:
@@ -142,6 +145,7 @@ class ServerStore(ServerUpkeep):
     # --- drivers and claims ---
 
     async def register_driver(self, driver: Driver, lease_seconds: float) -> None:
+        texts.check_driver(driver)
         await self._again(lambda: self._register(driver, int(lease_seconds * 1_000_000)))
         self._drivers[driver.owner] = driver
 
@@ -171,6 +175,8 @@ class ServerStore(ServerUpkeep):
         me = self._drivers.get(owner)
         if me is None:
             raise UnknownDriver(owner)
+        if not texts.holdable(run_id):
+            raise NoSuchRun(run_id)
         made_with = nonce or new_nonce()
         return await self._again(lambda: self._claim(run_id, me, made_with, force=force, explicit=explicit))
 
@@ -196,6 +202,7 @@ class ServerStore(ServerUpkeep):
     # --- inbox ---
 
     async def send(self, row: InboxRow) -> InboxRow:
+        texts.check_mail(row)
         return await self._again(lambda: self._send(row))
 
     async def _send(self, row: InboxRow) -> InboxRow:

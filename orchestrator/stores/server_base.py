@@ -26,6 +26,7 @@ from orchestrator.journal.errors import (
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
 from orchestrator.journal.store import ALL_RUNS, InboxRow, Owner, RunFilter, RunRow
 from orchestrator.stores import server_schema as schema
+from orchestrator.stores import texts
 from orchestrator.stores.pool import Busy, Lost, Pool, Session
 from orchestrator.stores.rows import check_ends, inbox_row, owner_row, run_row
 from orchestrator.stores.statements import TABLES
@@ -300,6 +301,8 @@ class ServerBase(ABC):
         return await self._again(reading)
 
     async def get_run(self, run_id: str) -> RunRow:
+        if not texts.holdable(run_id):
+            raise NoSuchRun(run_id)
         return await self._again(lambda: self._run(run_id))
 
     async def _run(self, run_id: str) -> RunRow:
@@ -309,10 +312,14 @@ class ServerBase(ABC):
         return run_row(found[0])
 
     async def find_runs(self, prefix: str, *, limit: int = 10) -> list[RunRow]:
+        if not texts.holdable(prefix):
+            return []
         values = (self._now(), prefix, prefix + "\U0010ffff", limit)
         return [run_row(row) for row in await self._again(lambda: self._all(self._sql.find_runs, values))]
 
     async def list_runs(self, chosen: RunFilter = ALL_RUNS) -> list[RunRow]:
+        if not texts.findable(chosen):
+            return []
         return await self._again(lambda: self._list(chosen))
 
     async def _list(self, chosen: RunFilter) -> list[RunRow]:

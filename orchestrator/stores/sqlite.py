@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.clock import SystemClock
 from orchestrator.ids import new_nonce
-from orchestrator.journal.errors import SchemaOlder, Unknown, UnknownDriver
+from orchestrator.journal.errors import NoSuchRun, SchemaOlder, Unknown, UnknownDriver
 from orchestrator.journal.store import ALL_RUNS, Swept
-from orchestrator.stores import schema
+from orchestrator.stores import schema, texts
 from orchestrator.stores.connection import Connection
 from orchestrator.stores.lane import Lane
 from orchestrator.stores.sqlite_upkeep import SqliteUpkeep
@@ -152,17 +152,20 @@ class SqliteStore:
     # --- commits ---
 
     async def commit(self, batch: Batch) -> None:
+        texts.check_batch(batch)
         await self._write(lambda: self._writing.commit(batch))
 
     async def settle(self, firsts: Sequence[tuple[str, int]]) -> dict[str, str | None]:
         return await self._write(lambda: self._writing.settle(firsts))
 
     async def park(self, piece: Slice) -> bool:
+        texts.check_batch((piece,))
         return await self._write(lambda: self._writing.park(piece))
 
     # --- drivers and claims ---
 
     async def register_driver(self, driver: Driver, lease_seconds: float) -> None:
+        texts.check_driver(driver)
         await self._write_again(lambda: self._writing.register_driver(driver, lease_seconds))
         self._drivers[driver.owner] = driver
 
@@ -182,6 +185,8 @@ class SqliteStore:
         me = self._drivers.get(owner)
         if me is None:
             raise UnknownDriver(owner)
+        if not texts.holdable(run_id):
+            raise NoSuchRun(run_id)
         made_with = nonce or new_nonce()
         return await self._write_again(
             lambda: self._writing.claim(run_id, me, made_with, force=force, explicit=explicit)
@@ -198,12 +203,18 @@ class SqliteStore:
         return await self._read(lambda: self._reading.rows(run_id, from_seq))
 
     async def get_run(self, run_id: str) -> RunRow:
+        if not texts.holdable(run_id):
+            raise NoSuchRun(run_id)
         return await self._read(lambda: self._reading.get_run(run_id))
 
     async def find_runs(self, prefix: str, *, limit: int = 10) -> list[RunRow]:
+        if not texts.holdable(prefix):
+            return []
         return await self._read(lambda: self._reading.find_runs(prefix, limit))
 
     async def list_runs(self, chosen: RunFilter = ALL_RUNS) -> list[RunRow]:
+        if not texts.findable(chosen):
+            return []
         return await self._read(lambda: self._reading.list_runs(chosen))
 
     async def due(self, *, limit: int = 100) -> list[str]:
@@ -212,6 +223,7 @@ class SqliteStore:
     # --- inbox ---
 
     async def send(self, row: InboxRow) -> InboxRow:
+        texts.check_mail(row)
         return await self._write_again(lambda: self._writing.send(row))
 
     async def pending(self, run_id: str) -> list[InboxRow]:
