@@ -102,7 +102,7 @@ def ddl(context: typer.Context, url: Url = None) -> int:
     from orchestrator.app.runs import build_store
 
     session = begin(context)
-    text = build_store(_named(session, url), table_prefix=session.config().table_prefix).ddl()
+    text = build_store(_named(session, url), session.config()).ddl()
     if session.flags.json:
         session.screen.data({"format": "orch.db/1", "ddl": text})
     else:

@@ -80,7 +80,8 @@ class ServerUrl:
 
     ``pool`` is how many connections one process may hold; ``timeout`` how many seconds a statement may take;
     ``connect_timeout`` how many a connection may. ``pooler`` says that another program stands in between, which hands
-    each transaction to any connection of its own: nothing is kept in a session then.
+    each transaction to any connection of its own: nothing is kept in a session then. ``given`` are the options that the
+    URL sets.
     """
 
     backend: str
@@ -98,6 +99,7 @@ class ServerUrl:
     timeout: float = 10.0
     connect_timeout: float = 5.0
     pooler: bool = False
+    given: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"ServerUrl({self.shown})"
@@ -140,6 +142,7 @@ def parse_server(backend: str, rest: str, shown: str) -> ServerUrl:
         raise BadStoreUrl(shown, problem="a slash stands before its @", hint="in a password, %2F is a slash")
     user, colon, password = (found["who"] or "").partition(":")
     options = _options(query, shown)
+    given = frozenset(options)
     user, password = options.pop("user", unquote(user)), options.pop("password", unquote(password) if colon else None)
     database = unquote(found["db"] or "")
     if not database or "/" in database or "\0" in database + user + (password or ""):
@@ -162,6 +165,7 @@ def parse_server(backend: str, rest: str, shown: str) -> ServerUrl:
         timeout=_seconds("timeout", options.get("timeout", "10"), shown),
         connect_timeout=_seconds("connect_timeout", options.get("connect_timeout", "5"), shown),
         pooler=_yes(options.get("pooler", "false"), shown),
+        given=given,
     )
 
 
