@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,7 +44,9 @@ _UNAVAILABLE = frozenset({1037, 1041, 1135, 1317, 1969, 3024, *_FULL_OF_CONNECTI
 _REFUSED = frozenset({1044, 1045, 1049, 1129, 1130, 1251, 1524, 1698, 1820, 1862, 2026, 2059, 3118})
 _NOT_WRITABLE = frozenset({1036, 1142, 1143, 1227, 1290, 1792, 1836, 4047})
 _NO_SUCH_TABLE = frozenset({1146, 1054, 1932})
-_FULL = frozenset({1021, 1114, 3675})
+_FULL = frozenset({20, 1021, 1114, 3675})
+_ON_DISK = frozenset({3, 1004, 1005, 1026, 1030})
+_NO_SPACE = re.compile(r"(?:errno|errcode|error):? 28\b", re.IGNORECASE)  # ENOSPC, which comes in words alone
 _DAMAGED = frozenset({126, 127, 144, 145, 1030, 1034, 1194, 1712, 1877})
 _BAD_DATA = frozenset({1048, 1153, 1264, 1300, 1366, 1406, 1690, 3140, 3988})
 _UNKNOWN_AT_COMMIT = frozenset({1105, 1180, 1181, 1030, 1021, 1026, *_LOST})
@@ -73,6 +76,7 @@ class _Wire(Connection):
             program_name="orch",
         )
         self._url = url
+        self.answered = 0
 
     @property
     def mariadb(self) -> bool:
@@ -96,12 +100,14 @@ class _Wire(Connection):
         await super()._request_authentication()
 
     async def exchange(self, text: bytes) -> list[Answer]:
-        """Send statements, and read the answers of all."""
+        """Send statements, and read the answers of all; ``answered`` counts them."""
+        self.answered = 0
         await self.query(text)
         out: list[Answer] = []
         while True:
             found: Any = self._result
             out.append(Answer(found.affected_rows, found.rows or ()))
+            self.answered += 1
             if not found.has_next:
                 return out
             await self.next_result()
@@ -179,7 +185,9 @@ class MysqlSession:
         try:
             await self._ask(*last, "COMMIT")
         except (MysqlError, OSError) as error:
-            if _code(error) in _UNKNOWN_AT_COMMIT or not isinstance(error, MysqlError):
+            # What fails before COMMIT keeps the server from it.
+            doubtful = _LOST if self._wire.answered < len(last) else _UNKNOWN_AT_COMMIT
+            if _code(error) in doubtful or not isinstance(error, MysqlError):
                 self.abandon()
                 raise Unknown(self._url.shown) from error
             await self.undo()
@@ -278,6 +286,8 @@ def _meaning(error: BaseException, url: ServerUrl) -> Exception:
     if isinstance(error, ssl.SSLCertVerificationError) or isinstance(cause, ssl.SSLCertVerificationError):
         return StoreRefused(shown, reason=str(cause or error))
     reason = str(error.args[1])[:300] if len(error.args) > 1 else str(error)[:300] or type(error).__name__
+    if code in _FULL or (code in _ON_DISK and _NO_SPACE.search(reason)):
+        return StoreFull(shown)
     for codes, kind in (
         (_LOST, Lost),
         (_BUSY, Busy),
@@ -290,8 +300,6 @@ def _meaning(error: BaseException, url: ServerUrl) -> Exception:
             return kind(shown, reason=reason)
     if code in _DUPLICATE:
         return Conflict(None)
-    if code in _FULL:
-        return StoreFull(shown)
     if code in _NO_SUCH_TABLE:
         return SchemaIncomplete(shown, missing=[reason])
     if code in _BAD_DATA:

@@ -17,6 +17,7 @@ from orchestrator.journal.errors import (
     NoDatabase,
     SchemaIncomplete,
     SchemaNewer,
+    StoreFull,
     StoreNotWritable,
     StoreRefused,
     TablesNotAllowed,
@@ -214,6 +215,46 @@ async def test_a_row_over_the_packet_is_refused_by_name(fresh_url: str) -> None:
     many = [after(begun, ["done"] * 800, bodies=[{"x": json.dumps({"n": n}) + "y" * 30_000} for n in range(800)])]
     await store.commit(many)
     assert (await store.get_run("r1")).head == 801
+    await store.aclose()
+
+
+# --- no room ---
+
+NO_ROOM = {
+    "postgres": (
+        """CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE 'could not extend file' USING ERRCODE = '53100'; END $$""",
+        "CREATE TRIGGER full_disk BEFORE INSERT ON journal FOR EACH ROW EXECUTE FUNCTION full_disk()",
+    ),
+    "mysql": (
+        """CREATE TRIGGER full_disk BEFORE INSERT ON journal FOR EACH ROW
+        SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1021, MESSAGE_TEXT = 'Disk full'""",
+    ),
+}
+
+
+async def told(store: Store, *statements: str) -> None:
+    async with store.pool.session() as session:  # pyright: ignore[reportAttributeAccessIssue]
+        for statement in statements:
+            await session.run(statement)
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_a_full_disk_stops_a_commit_whole_and_is_said(fresh_url: str, pieces: int) -> None:
+    postgres = fresh_url.startswith("postgres")
+    store = await opened(fresh_url)
+    begun = [await held(store, f"r{n}") for n in range(pieces)]
+    await told(store, *NO_ROOM["postgres" if postgres else "mysql"])
+    batch = [after(piece, ["done"]) for piece in begun]
+    with pytest.raises(StoreFull, match="no room is left"):
+        await store.commit(batch)
+    with pytest.raises(StoreFull):
+        await store.commit([first("new")])
+    assert [(await store.get_run(piece.run_id)).head for piece in begun] == [1] * pieces
+    await told(store, "DROP TRIGGER full_disk ON journal" if postgres else "DROP TRIGGER full_disk")
+    await store.commit(batch)
+    assert [(await store.get_run(piece.run_id)).head for piece in begun] == [2] * pieces
+    assert store.pool.lent == 0  # pyright: ignore[reportAttributeAccessIssue]
     await store.aclose()
 
 
