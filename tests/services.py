@@ -40,13 +40,13 @@ START_SECONDS = 60.0
 @dataclass(frozen=True, slots=True)
 class Service:
     """A server that tests may make databases in. ``how`` says where it came from, for people. ``restart`` stops one of
-    our own as a power cut would, and starts it again.
+    our own as a power cut would, and starts it again; what it is given is done in between.
     """
 
     name: str
     url: str
     how: str
-    restart: Callable[[], None] | None = None
+    restart: Callable[..., None] | None = None
 
 
 class NoService(Exception):
@@ -188,7 +188,7 @@ class _Account:
     @contextlib.contextmanager
     def serve(
         self, argv: list[str], folder: Path, ready: Callable[[], bool], *, at_once: signal.Signals
-    ) -> Iterator[Callable[[], None]]:
+    ) -> Iterator[Callable[..., None]]:
         """The server, while the block lasts; what is given restarts it after it was stopped with ``at_once``."""
         log = folder / "server.log"
 
@@ -213,10 +213,12 @@ class _Account:
                 time.sleep(0.05)
             return process
 
-        def restart() -> None:
+        def restart(meanwhile: Callable[[], None] | None = None) -> None:
             nonlocal process
             process.send_signal(at_once)
             process.wait()
+            if meanwhile is not None:
+                meanwhile()
             process = start()
 
         process = start()
