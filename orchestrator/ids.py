@@ -32,6 +32,12 @@ def idempotency_key(run_id: str, path: str, logical_attempt: int) -> str:
     return digest_text(f"key\0{run_id}\0{path}\0{logical_attempt}")[:32]
 
 
+def request_id(kind: str, path: str, *more: int) -> str:
+    """The id of what is sent to a step: readable, and no longer than a store takes."""
+    text = ":".join([kind, path, *map(str, more)])
+    return text if len(text) <= 300 else f"{text[:200]}:{digest_text(text)}"
+
+
 def child_run_id(parent: str, path: str, attempt: int) -> str:
     """The id of the child run that a step starts: the same after any crash."""
     return derived_uuid(f"child\0{parent}\0{path}\0{attempt}")

@@ -15,6 +15,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -38,11 +39,14 @@ START_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A server that tests may make databases in. ``how`` says where it came from, for people."""
+    """A server that tests may make databases in. ``how`` says where it came from, for people. ``restart`` stops one of
+    our own as a power cut would, and starts it again; what it is given is done in between.
+    """
 
     name: str
     url: str
     how: str
+    restart: Callable[..., None] | None = None
 
 
 class NoService(Exception):
@@ -75,11 +79,21 @@ def service(name: str) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def or_skip(name: str) -> Iterator[Service]:
-    """``service`` for a fixture: skips where there is none, or fails where ``ORCH_TEST_REQUIRE`` names it."""
+def own(name: str) -> Iterator[Service]:
+    """A server that nobody else uses, started from installed binaries. NoService where there are none."""
+    start = {"postgres": _started_postgres, "mysql": _started_mysql}[name]
+    with tempfile.TemporaryDirectory(prefix=f"orch-{name}-") as folder, start(Path(folder)) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def or_skip(name: str, how: Callable[[str], contextlib.AbstractContextManager[Service]] = service) -> Iterator[Service]:
+    """``service`` (or ``own``) for a fixture: skips where there is none, or fails where ``ORCH_TEST_REQUIRE`` names
+    it.
+    """
     with contextlib.ExitStack() as stack:
         try:
-            found = stack.enter_context(service(name))
+            found = stack.enter_context(how(name))
         except NoService as error:
             (pytest.fail if name in required() else pytest.skip)(str(error))
         yield found
@@ -108,11 +122,17 @@ def _started_postgres(folder: Path) -> Iterator[Service]:
         raise NoService("no PostgreSQL: none runs on 127.0.0.1:5432, and no initdb is installed")
     user, port, data = _Account.of("postgres", folder), _free_port(), folder / "data"
     user.run([initdb, "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"], folder)
-    options = ["-p", str(port), "-h", "127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=100"]
+    options = ["-p", str(port), "-h", "127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300"]
+    options += ["-c", "shared_preload_libraries=pg_stat_statements"] if _has_statistics(postgres) else []
     url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
     ready = partial(_quiet, [isready, "-q", "-h", "127.0.0.1", "-p", str(port)])
-    with user.serve([postgres, "-D", str(data), *options], folder, ready):
-        yield Service("postgres", url, f"started {postgres} on port {port}")
+    argv = [postgres, "-D", str(data), *options]
+    with user.serve(argv, folder, ready, at_once=signal.SIGQUIT) as restart:
+        yield Service("postgres", url, f"started {postgres} on port {port}", restart)
+
+
+def _has_statistics(postgres: str) -> bool:
+    return any(Path(postgres).parent.parent.glob("lib/pg_stat_statements.so"))
 
 
 @contextlib.contextmanager
@@ -127,6 +147,7 @@ def _started_mysql(folder: Path) -> Iterator[Service]:
         folder,
     )
     options = [f"--datadir={data}", "--bind-address=127.0.0.1", f"--port={port}", f"--socket={sock}"]
+    options += ["--max-connections=300"]
     login = [client, "--no-defaults", "-uroot", f"-S{sock}"]
     # root@localhost is the socket alone: the tests come over TCP.
     grant = "CREATE USER IF NOT EXISTS orch@'127.0.0.1'; GRANT ALL ON *.* TO orch@'127.0.0.1';"
@@ -134,8 +155,9 @@ def _started_mysql(folder: Path) -> Iterator[Service]:
         [server, "--no-defaults", *options, "--skip-log-bin", f"--pid-file={folder / 'pid'}"],
         folder,
         partial(_quiet, [*login, "-e", grant]),
-    ):
-        yield Service("mysql", f"mysql://orch@127.0.0.1:{port}/mysql", f"started {server} on port {port}")
+        at_once=signal.SIGKILL,
+    ) as restart:
+        yield Service("mysql", f"mysql://orch@127.0.0.1:{port}/mysql", f"started {server} on port {port}", restart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,28 +186,44 @@ class _Account:
             raise NoService(f"{argv[0]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-400:]}")
 
     @contextlib.contextmanager
-    def serve(self, argv: list[str], folder: Path, ready: Callable[[], bool]) -> Iterator[None]:
+    def serve(
+        self, argv: list[str], folder: Path, ready: Callable[[], bool], *, at_once: signal.Signals
+    ) -> Iterator[Callable[..., None]]:
+        """The server, while the block lasts; what is given restarts it after it was stopped with ``at_once``."""
         log = folder / "server.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                argv,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                user=self.user,
-                group=self.group,
-                extra_groups=() if self.user is not None else None,
-                # A killed test run leaves no server behind.
-                preexec_fn=partial(die_with_parent, os.getpid()),
-            )
-        try:
+
+        def start() -> subprocess.Popen[bytes]:
+            with log.open("ab") as out:
+                process = subprocess.Popen(
+                    argv,
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    user=self.user,
+                    group=self.group,
+                    extra_groups=() if self.user is not None else None,
+                    # A killed test run leaves no server behind.
+                    preexec_fn=partial(die_with_parent, os.getpid()),
+                )
             give_up = time.monotonic() + START_SECONDS
             while not ready():
                 if process.poll() is not None or time.monotonic() > give_up:
                     raise NoService(f"{argv[0]} did not start: {log.read_text(errors='replace')[-400:]}")
                 time.sleep(0.05)
-            yield
+            return process
+
+        def restart(meanwhile: Callable[[], None] | None = None) -> None:
+            nonlocal process
+            process.send_signal(at_once)
+            process.wait()
+            if meanwhile is not None:
+                meanwhile()
+            process = start()
+
+        process = start()
+        try:
+            yield restart
         finally:
             process.terminate()
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -78,6 +79,6 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     account = services._Account(None, None)
     with (
         pytest.raises(services.NoService, match="did not start"),
-        account.serve([str(shutil.which("false"))], tmp_path, lambda: False),
+        account.serve([str(shutil.which("false"))], tmp_path, lambda: False, at_once=signal.SIGTERM),
     ):
         raise AssertionError("it runs")

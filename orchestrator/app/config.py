@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from orchestrator.app.places import key_mark
 from orchestrator.errors import Exit, OrchError, did_you_mean
@@ -27,6 +27,7 @@ _LARGEST = 1024 * 1024
 _UNITS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_TIMEOUTS = ("connect", "statement", "lock")
 _PREFIX = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
@@ -42,6 +43,15 @@ class ConfigErrors(OrchError):
         self.texts = dict(texts or {})
 
 
+class UnknownKey(ValueError):
+    """A key inside a table that means nothing."""
+
+    def __init__(self, key: str, hint: str) -> None:
+        super().__init__(key)
+        self.key = key
+        self.hint = hint
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """A store's URL, with the folder that a relative path in it is meant from, and who named it."""
@@ -54,7 +64,8 @@ class Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Settings that hold for one command. ``lease`` is in seconds.
+    """Settings that hold for one command. ``lease`` and ``timeouts`` (by ``connect``, ``statement``, ``lock``) are in
+    seconds.
 
     ``store`` is what a flag, a variable or ``orch.toml`` says, ``fallback`` what the user's own file says, else the
     default: a pipeline file's own ``store`` stands between the two.
@@ -64,6 +75,8 @@ class Config:
     fallback: Named
     table_prefix: str | None = None
     lease: float | None = None
+    pool: int | None = None
+    timeouts: Mapping[str, float] = field(default_factory=dict[str, float])
     project: Path | None = None
     models: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -99,6 +112,8 @@ def load_config(
         else Named(DEFAULT_STORE, here, ""),
         table_prefix=merged.get("table_prefix"),
         lease=merged.get("lease"),
+        pool=merged.get("pool"),
+        timeouts={**theirs.get("timeouts", {}), **ours.get("timeouts", {})},
         project=project,
     )
 
@@ -158,6 +173,30 @@ def _lease(value: Any) -> float:
     return seconds
 
 
+def _pool(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 2 <= value <= 100:
+        raise ValueError("a pool is a number of connections from 2 to 100")
+    return value
+
+
+def _timeouts(value: Any) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a table of {', '.join(_TIMEOUTS)}")
+    found: dict[str, float] = {}
+    for key, text in cast("dict[str, Any]", value).items():
+        if key not in _TIMEOUTS:
+            close = did_you_mean(key, _TIMEOUTS)
+            raise UnknownKey(key, f"did you mean `{close}`?" if close else f"known are {', '.join(_TIMEOUTS)}")
+        try:
+            seconds = duration(text)
+        except ValueError as error:
+            raise ValueError(f"`{key}`: {error}") from None
+        if not 0.1 <= seconds <= 600:
+            raise ValueError(f"`{key}`: a timeout is from 100ms to 10m")
+        found[key] = seconds
+    return found
+
+
 def _later(_: Any) -> None:
     raise NotImplementedError
 
@@ -166,8 +205,8 @@ _KEYS: Mapping[str, Callable[[Any], Any]] = {
     "store": _text,
     "table_prefix": _prefix,
     "lease": _lease,
-    "pool": _later,
-    "timeouts": _later,
+    "pool": _pool,
+    "timeouts": _timeouts,
     "models": _later,
     "policy": _later,
     "notify": _later,
@@ -229,6 +268,9 @@ def _checked(data: dict[str, Any], shown: str, text: str, problems: list[Diagnos
             found[key] = check(value)
         except NotImplementedError:
             problems.append(_problem("E190", f"`{key}` is not available yet", key_mark(shown, text, key)))
+        except UnknownKey as error:
+            message = f"unknown key `{error.key[:80]}` in `{key}`"
+            problems.append(_problem("E010", message, key_mark(shown, text, key), error.hint))
         except ValueError as error:
             problems.append(_problem("E013", f"`{key}`: {error}", key_mark(shown, text, key)))
     return found

@@ -1,4 +1,5 @@
-"""A run as JSON lines: a header with its graph, then the journal's rows with the contents of their blobs.
+"""A run as JSON lines: a header with its graph, the journal's rows with the contents of their blobs, and then the
+stored contents that they name: files, and outputs that were cut.
 
 The body of a row stands as JSON; its canonical bytes are what was hashed, so that the chain of sums can be checked
 again from the file alone.
@@ -7,6 +8,7 @@ again from the file alone.
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -15,9 +17,10 @@ from orchestrator.app.history import load_content
 from orchestrator.errors import Exit, OrchError
 from orchestrator.journal.errors import Damaged
 from orchestrator.journal.records import Record, Row, decode_all
+from orchestrator.journal.references import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.graph.nodes import Graph
@@ -27,7 +30,9 @@ FORMAT = "orch.export/1"
 _NOT_TEXT = frozenset(
     {"kind", "code", "status", "effect", "tool", "model", "stop", "by", "hash", "key", "timer", "for"}
 )
-_PAGE = 1_000
+_TYPES = {"run_id": str, "seq": int, "epoch": int, "nonce": str, "kind": str, "path": str, "at": int, "sum": str}
+_ROW = ("parent_id", "root_id", "labels", "created_at")
+"""What of a run's row its records do not say."""
 
 
 class NotAnExport(OrchError):
@@ -42,12 +47,19 @@ class NotAnExport(OrchError):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """An export read back. ``redacted`` ones hold no values, and their sums cannot be checked."""
+    """An export read back. ``redacted`` ones hold no values, and their sums cannot be checked.
+
+    ``rows`` and ``contents`` (graph and blobs, whole) are what a store would hold; ``row`` is what the header says of
+    the run's own row.
+    """
 
     run_id: str
     graph: Graph | None
     records: list[Record]
     redacted: bool
+    rows: list[Row]
+    contents: list[bytes]
+    row: Mapping[str, Any]
 
 
 async def export_lines(store: Store, row: RunRow, *, redact: bool) -> AsyncIterator[dict[str, Any]]:
@@ -61,22 +73,30 @@ async def export_lines(store: Store, row: RunRow, *, redact: bool) -> AsyncItera
     }
     if not redact:
         header["graph"] = jsonish.loads(await load_content(store, row))
+        header["row"] = {name: getattr(row, name) for name in _ROW}
     yield header
     seq = 1
-    rows = await store.rows(row.run_id)
-    for start in range(0, len(rows), _PAGE):
-        for each in rows[start : start + _PAGE]:
-            yield await _line(store, each, redact=redact)
-            seq = each.seq + 1
+    there: set[str] = set()
+    named: set[str] = set()
+    for each in await store.rows(row.run_id):
+        content = (each.body if each.blob is None else await store.get_blob(each.blob)) or b"null"
+        yield _line(each, content, redact=redact)
+        seq = each.seq + 1
+        named |= names_in(content)
+        if each.blob is not None:
+            there.add(each.blob)
     if row.head >= seq:
         raise Damaged(row.run_id, seq=seq, problem="the row is missing")
+    if not redact:
+        there.add(jsonish.digest(jsonish.canonical(header["graph"])))
+        for name in sorted(await store.held_blobs(named - there)):
+            yield {"content": name, "base64": b64encode(await store.get_blob(name)).decode()}
 
 
-async def _line(store: Store, row: Row, *, redact: bool) -> dict[str, Any]:
+def _line(row: Row, content: bytes, *, redact: bool) -> dict[str, Any]:
     line = row._asdict()
     try:
-        content = row.body if row.blob is None else await store.get_blob(row.blob)
-        body = jsonish.loads(content or b"null")
+        body = jsonish.loads(content)
     except ValueError as error:
         raise Damaged(row.run_id, seq=row.seq, problem=f"its body cannot be read: {error}") from None
     line["body"] = _without_values(body) if redact else body
@@ -110,19 +130,48 @@ def _without_keys(path: str) -> str:
 
 def read_export(path: Path) -> Exported:
     """Read a file back and check its chain of sums. Raises ``NotAnExport`` and ``Damaged``."""
-    name = str(path)
     try:
-        lines = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+        data = path.read_bytes()
     except OSError as error:
-        raise NotAnExport(name, problem=error.strerror or "it cannot be read") from None
+        raise NotAnExport(str(path), problem=error.strerror or "it cannot be read") from None
+    return parse_export(str(path), data)
+
+
+def parse_export(name: str, data: bytes) -> Exported:
+    """What an export holds, its chain of sums checked; ``name`` is what to call it. Raises as ``read_export``."""
+    try:
+        lines = [json.loads(line) for line in data.splitlines() if line.strip()]
     except (ValueError, RecursionError):
         raise NotAnExport(name, problem="it is not JSON lines") from None
     header = lines[0] if lines and isinstance(lines[0], dict) else {}
     if header.get("format") != FORMAT or not isinstance(header.get("run"), str):
         raise NotAnExport(name, problem=f"its first line is not of format {FORMAT}")
     redacted = header.get("redacted") is True
-    records = _records(name, header["run"], lines[1:], redacted=redacted)
-    return Exported(header["run"], None if redacted else _graph(name, header), records, redacted)
+    contents = [line for line in lines[1:] if isinstance(line, dict) and "content" in line]
+    rows, blobs = _rows(name, header["run"], lines[1 : len(lines) - len(contents)], redacted=redacted)
+    records = decode_all(header["run"], rows, blobs.__getitem__, verify=not redacted)
+    graph = None if redacted else _graph(name, header)
+    graphs = [jsonish.canonical(header["graph"])] if graph else []
+    row = header.get("row")
+    return Exported(
+        header["run"],
+        graph,
+        records,
+        redacted,
+        rows,
+        [*graphs, *blobs.values(), *(_content(name, line) for line in contents)],
+        cast("dict[str, Any]", row) if isinstance(row, dict) else {},
+    )
+
+
+def _content(name: str, line: dict[str, Any]) -> bytes:
+    try:
+        content = b64decode(line["base64"], validate=True)
+    except (KeyError, TypeError, ValueError):
+        raise NotAnExport(name, problem="a stored content of it cannot be read") from None
+    if jsonish.digest(content) != line["content"]:
+        raise NotAnExport(name, problem="a stored content of it is not the one that its name says")
+    return content
 
 
 def _graph(name: str, header: dict[str, Any]) -> Graph:
@@ -139,12 +188,14 @@ def _graph(name: str, header: dict[str, Any]) -> Graph:
         raise NotAnExport(name, problem=f"its graph cannot be read: {error}") from None
 
 
-def _records(name: str, run_id: str, lines: Iterable[Any], *, redacted: bool) -> list[Record]:
+def _rows(name: str, run_id: str, lines: Iterable[Any], *, redacted: bool) -> tuple[list[Row], dict[str, bytes]]:
     rows: list[Row] = []
     blobs: dict[str, bytes] = {}
     for number, line in enumerate(lines, start=2):
         try:
             found: dict[str, Any] = dict(line)
+            if any(type(found[column]) is not kind for column, kind in _TYPES.items()):
+                raise ValueError(number)
             content = jsonish.canonical(found["body"])
             if found["blob"] is not None:
                 if not redacted and jsonish.digest(content) != found["blob"]:
@@ -158,4 +209,4 @@ def _records(name: str, run_id: str, lines: Iterable[Any], *, redacted: bool) ->
             raise NotAnExport(name, problem=f"line {number} is no row of a journal") from None
     if any(row.run_id != run_id for row in rows):
         raise NotAnExport(name, problem="it holds rows of another run")
-    return decode_all(run_id, rows, blobs.__getitem__, verify=not redacted)
+    return rows, blobs

@@ -6,7 +6,7 @@ import re
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.app.config import Named
 from orchestrator.app.notes import Note, read_notes
@@ -66,11 +66,17 @@ class Found:
     named: Named
 
 
-def build_store(named: Named, *, table_prefix: str | None = None) -> Store:
+_SETTINGS = {"connect": "connect_timeout", "statement": "statement_timeout", "lock": "busy_timeout"}
+
+
+def build_store(named: Named, config: Config) -> Store:
     """The store that ``named`` names, not opened yet. Raises ``BadStoreUrl`` and ``SecretsMissing``."""
     from orchestrator.stores import StoreSettings, open_store
 
-    return open_store(_revealed(named.url), settings=StoreSettings(table_prefix=table_prefix or "", base=named.folder))
+    said = {"table_prefix": config.table_prefix, "pool": config.pool}
+    said |= {_SETTINGS[name]: seconds for name, seconds in config.timeouts.items()}
+    settings: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    return open_store(_revealed(named.url), settings=StoreSettings(base=named.folder, **settings))
 
 
 def absolute_url(named: Named) -> str:
@@ -104,10 +110,10 @@ def _revealed(url: str) -> str:
 
 
 @asynccontextmanager
-async def opened(named: Named, config: Config, *, create: bool) -> AsyncGenerator[Store]:
-    """The store, open; closed at the end."""
-    store = build_store(named, table_prefix=config.table_prefix)
-    await store.open(create=create)
+async def opened(named: Named, config: Config, *, create: bool, older: bool = False) -> AsyncGenerator[Store]:
+    """The store, open as ``Store.open`` has it; closed at the end."""
+    store = build_store(named, config)
+    await store.open(create=create, older=older)
     try:
         yield store
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,10 @@ import typer
 from orchestrator.cli.session import Session, begin, run_async
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from orchestrator.app.config import Named
+    from orchestrator.journal.store import Store
 
 Url = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="The store; else that of --store and the configuration.")
@@ -18,18 +22,58 @@ Url = Annotated[
 
 def init(context: typer.Context, url: Url = None) -> int:
     """Make the tables where there are none; bring older ones up to date."""
+    return _ready(context, url, create=True)
+
+
+def migrate(context: typer.Context, url: Url = None) -> int:
+    """Bring the tables of a store up to date."""
+    return _ready(context, url, create=False)
+
+
+def _ready(context: typer.Context, url: str | None, *, create: bool) -> int:
     session = begin(context)
 
     async def perform() -> tuple[str, list[int]]:
         from orchestrator.app.runs import opened
 
-        async with opened(_named(session, url), session.config(), create=True) as store:
+        async with opened(_named(session, url), session.config(), create=create, older=True) as store:
             return store.name, await store.migrate()
 
     name, applied = run_async(perform)
     if session.flags.machine:
         session.screen.data({"format": "orch.db/1", "store": name, "applied": applied})
     session.screen.say(f"{name} is ready" + (f": applied {', '.join(map(str, applied))}" if applied else ""))
+    return 0
+
+
+def backup(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; it must not be there yet.")],
+    url: Url = None,
+) -> int:
+    """Write a copy of a store into a file, also while runs go on."""
+    return _perform(context, url, lambda store: store.backup(file), f"a copy is in {file}")
+
+
+def vacuum(context: typer.Context, url: Url = None) -> int:
+    """Give back the room of what was removed."""
+    return _perform(context, url, lambda store: store.vacuum(), "its free room was given back")
+
+
+def _perform(context: typer.Context, url: str | None, what: Callable[[Store], Awaitable[None]], said: str) -> int:
+    session = begin(context)
+
+    async def perform() -> str:
+        from orchestrator.app.runs import opened
+
+        async with opened(_named(session, url), session.config(), create=False) as store:
+            await what(store)
+            return store.name
+
+    name = run_async(perform)
+    if session.flags.machine:
+        session.screen.data({"format": "orch.db/1", "store": name})
+    session.screen.say(f"{name}: {said}")
     return 0
 
 
@@ -58,7 +102,7 @@ def ddl(context: typer.Context, url: Url = None) -> int:
     from orchestrator.app.runs import build_store
 
     session = begin(context)
-    text = build_store(_named(session, url), table_prefix=session.config().table_prefix).ddl()
+    text = build_store(_named(session, url), session.config()).ddl()
     if session.flags.json:
         session.screen.data({"format": "orch.db/1", "ddl": text})
     else:
@@ -67,14 +111,9 @@ def ddl(context: typer.Context, url: Url = None) -> int:
 
 
 def _named(session: Session, url: str | None) -> Named:
-    from pathlib import Path
-
     from orchestrator.app.config import Named
 
     return session.config().chosen() if url is None else Named(url, Path.cwd(), "--url", explicit=True)
 
 
-PLANNED = ("migrate", "backup", "vacuum")
-"""Documented, and not performed yet."""
-
-COMMANDS = {"init": init, "check": check, "ddl": ddl}
+COMMANDS = {"init": init, "migrate": migrate, "check": check, "ddl": ddl, "backup": backup, "vacuum": vacuum}

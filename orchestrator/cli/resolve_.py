@@ -65,6 +65,7 @@ async def _resolve(session: Session, reference: str, path: str, said: dict[str, 
     from orchestrator.app.runs import found_run
     from orchestrator.app.sending import send
     from orchestrator.app.settling import fitting
+    from orchestrator.ids import request_id
     from orchestrator.journal.state import fold
 
     async with found_run(reference, session.config()) as found:
@@ -74,11 +75,11 @@ async def _resolve(session: Session, reference: str, path: str, said: dict[str, 
         if step is None:
             raise NoSuchStep(path, run_id=run_id, known=list(state.steps))
         _check(step, ended=found.row.ended)
-        request_id = f"resolve:{path}:{step.attempt}"
+        request = request_id("resolve", path, step.attempt)
         if "result" in said:
             graph = await load_graph(found.store, found.row)
             said = {"result": fitting(graph, state, run_id=run_id, path=path, result=said["result"])}
-        kept = await send(found.store, run_id, kind="resolve", request_id=request_id, path=path, body=said)
+        kept = await send(found.store, run_id, kind="resolve", request_id=request, path=path, body=said)
         if kept.body != said:
             raise NotInDoubt(path, why=f"{kept.by} has settled it already")
         return run_id

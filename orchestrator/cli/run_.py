@@ -12,6 +12,7 @@ from orchestrator.cli.flags import BadFlag
 from orchestrator.cli.session import Session, begin
 from orchestrator.cli.verbs import refuse
 from orchestrator.errors import Exit, OrchError
+from orchestrator.jsonish import clean_text
 
 if TYPE_CHECKING:
     from orchestrator.app.config import Config, Named
@@ -104,6 +105,8 @@ def _pairs(flag: str, texts: list[str]) -> dict[str, str]:
             raise BadFlag(flag, text, problem="expected name=value")
         if name in found:
             raise BadFlag(flag, text, problem=f"{name} is given twice")
+        if clean_text(text) != text:
+            raise BadFlag(flag, text, problem="it is not UTF-8")
         found[name] = value
     return found
 

@@ -126,6 +126,11 @@ def cli_schema() -> dict[str, Any]:
             "decided": {"type": "boolean"},
         }))}),
         "init": _object({"format": _format("init"), "made": _list(_TEXT), "kept": _list(_TEXT)}),
+        "import": _object({"format": _format("import"), "run": _TEXT, "store": _TEXT}),
+        "gc": _object({
+            "format": _format("gc"), "dry_run": {"type": "boolean"}, "runs": _list(_TEXT), "blobs": _COUNT,
+            "bytes": _COUNT,
+        }),
         "db": _object(
             {
                 "format": _format("db"), "store": _TEXT, "applied": _list({"type": "integer"}),
@@ -148,9 +153,9 @@ def records_schema() -> dict[str, Any]:
     header = _object(
         {
             "format": _format("export"), "run": _TEXT, "name": _TEXT, "graph_hash": hash_,
-            "redacted": {"type": "boolean"}, "graph": {"type": "object"},
+            "redacted": {"type": "boolean"}, "graph": {"type": "object"}, "row": {"type": "object"},
         },
-        optional=("graph",),
+        optional=("graph", "row"),
         title="the first line",
     )  # fmt: skip
     row = _object(
@@ -168,4 +173,5 @@ def records_schema() -> dict[str, Any]:
         },
         title="a row of the journal",
     )
-    return {"$schema": _DIALECT, "title": "A line of `orch export`", "anyOf": [header, row]}
+    content = _object({"content": hash_, "base64": _TEXT}, title="a stored content that a row names")
+    return {"$schema": _DIALECT, "title": "A line of `orch export`", "anyOf": [header, row, content]}

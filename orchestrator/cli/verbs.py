@@ -20,12 +20,14 @@ VERBS: dict[str, str] = {
     "graph": "Draw a pipeline or the graph of a run.",
     "schema": "Print the JSON Schema of the language, the records or the command line.",
     "export": "Print a run's graph and journal as JSON lines.",
-    "db": "Make, check or print the tables of a store.",
+    "import": "Make a run from its export, in another store.",
+    "gc": "Take away runs that ended long ago.",
+    "db": "Make, check, copy or tidy the tables of a store.",
     "doctor": "Check this installation: versions, store, sandbox, keys.",
 }
 
 PLANNED = (
-    "fork", "test", "watch", "answer", "signal", "send", "budget", "import", "worker", "schedule", "gc",
+    "fork", "test", "watch", "answer", "signal", "send", "budget", "worker", "schedule",
 )  # fmt: skip
 
 

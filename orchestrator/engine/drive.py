@@ -17,6 +17,7 @@ from orchestrator.engine.decide import Decider, RunInfo
 from orchestrator.engine.effects import Effects
 from orchestrator.engine.ends import RunEnd, end_of
 from orchestrator.graph.nodes import CallConfig
+from orchestrator.ids import request_id
 from orchestrator.journal.errors import Fenced, StoreError
 from orchestrator.journal.records import Draft, Record
 from orchestrator.journal.store import InboxRow, Projection
@@ -379,7 +380,7 @@ class RunDriver:
         """A late result goes into the inbox, for whoever has to resolve the step."""
         row = InboxRow(
             run_id=self.run_id,
-            request_id=f"evidence:{draft.path}:{draft.body.get('attempt')}:{self.handle.epoch}",
+            request_id=request_id("evidence", draft.path, draft.body.get("attempt", 0), self.handle.epoch),
             kind="evidence",
             path=draft.path,
             body={"kind": draft.kind, **draft.body},

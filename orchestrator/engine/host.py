@@ -20,7 +20,7 @@ from orchestrator.expr import secret_marker
 from orchestrator.graph.fingerprint import graph_hash
 from orchestrator.graph.nodes import graph_from_json, to_json
 from orchestrator.ids import new_owner, new_run_id
-from orchestrator.journal.errors import Fenced, RunEnded, StoreError, StoreUnavailable, UnknownDriver
+from orchestrator.journal.errors import BadData, Fenced, RunEnded, StoreError, StoreUnavailable, UnknownDriver
 from orchestrator.journal.records import Draft, Record
 from orchestrator.journal.slices import RunHandle
 from orchestrator.journal.state import RunState, fold
@@ -240,7 +240,7 @@ class Host:
         with anyio.CancelScope(shield=True), anyio.move_on_after(self.settings.grace):
             try:
                 await self.store.send(row)
-            except (StoreError, RunEnded):
+            except (StoreError, RunEnded, BadData):
                 return
 
     # Inside

@@ -157,8 +157,10 @@ class StoreNotWritable(StoreError):
 
     def __init__(self, store: str, *, reason: str) -> None:
         super().__init__(
-            f"the store {store} is not writable: {reason}", hint="check the rights of the file and its folder"
+            f"the store {store} is not writable: {reason}",
+            hint="check the rights of the file and its folder, or of the role on the server",
         )
+        self.reason = reason
 
 
 class StoreFull(StoreError):
@@ -285,6 +287,40 @@ class UnknownDriver(StoreError):
         super().__init__(f"driver {owner} is not registered with the store")
 
 
+class StoreRefused(StoreError):
+    """The database server does not let us in, or not into that database."""
+
+    code = "E914"
+
+    def __init__(self, store: str, *, reason: str) -> None:
+        super().__init__(
+            f"the store {store} refuses us: {reason}",
+            hint="check the user, the password, the database and the TLS options of its URL",
+        )
+
+
+class TablesNotAllowed(StoreError):
+    """The role may not make tables."""
+
+    code = "E915"
+
+    def __init__(self, store: str, *, reason: str) -> None:
+        super().__init__(
+            f"the store {store} has no tables, and its role may not make them: {reason}",
+            hint="have someone with the right run what `orch db ddl` prints",
+        )
+
+
+class NotOffered(StoreError):
+    """A database has other means for this."""
+
+    code = "E916"
+    exit: ClassVar[Exit] = Exit.USAGE
+
+    def __init__(self, store: str, *, what: str, instead: str) -> None:
+        super().__init__(f"the store {store} offers no {what} of its own", hint=instead)
+
+
 class BadStoreUrl(OrchError):
     """The text names no store. ``shown`` never holds a password."""
 
@@ -293,17 +329,8 @@ class BadStoreUrl(OrchError):
     def __init__(self, shown: str, *, problem: str, hint: str | None = None) -> None:
         super().__init__(
             f"{shown!r} names no store: {problem}",
-            hint=hint or "for example sqlite:///runs.db, sqlite:////var/lib/orch/runs.db or memory:",
+            hint=hint or "for example sqlite:///runs.db, postgresql://USER@HOST/DATABASE or memory:",
         )
-
-
-class StoreNotAvailable(StoreError):
-    """A kind of store that this version does not drive."""
-
-    code = "E921"
-
-    def __init__(self, shown: str, *, backend: str) -> None:
-        super().__init__(f"{backend} stores are not available in this version ({shown})", hint="use sqlite:///FILE")
 
 
 class BadTablePrefix(OrchError):

@@ -29,7 +29,8 @@ from orchestrator.journal.errors import (
 from orchestrator.journal.records import GENESIS, Record, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
 
 __all__ = [
     "ALL_RUNS",
@@ -64,6 +65,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailable",
+    "Swept",
     "Unknown",
     "Unset",
 ]
@@ -294,17 +296,30 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs to list, newest first. ``since`` in microseconds since the epoch; ``labels`` must all match."""
+    """Which runs to list, newest first; ``labels`` must all match.
+
+    ``since`` is when they were made at the earliest, ``ended_before`` when they ended at the latest, in microseconds
+    since the epoch.
+    """
 
     status: tuple[str, ...] = ()
     name: str | None = None
     since: int | None = None
+    ended_before: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     parent_id: str | None = None
     limit: int = 100
 
 
 ALL_RUNS: Final = RunFilter()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """Blobs that went, by their hashes, and the bytes that they took."""
+
+    names: tuple[str, ...]
+    size: int
 
 
 class Store(Protocol):
@@ -319,8 +334,11 @@ class Store(Protocol):
         """What to call it in messages: its URL without a password."""
         ...
 
-    async def open(self, *, create: bool = True) -> None:
-        """Connect, and make the tables where there are none. ``create=False`` raises ``NoDatabase`` instead."""
+    async def open(self, *, create: bool = True, older: bool = False) -> None:
+        """Connect, and make the tables where there are none. ``create=False`` raises ``NoDatabase`` instead.
+
+        Tables of an older version raise ``SchemaOlder``, unless ``older`` lets them be: then ``migrate`` comes next.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -339,6 +357,16 @@ class Store(Protocol):
         """The statements that make the tables, for someone with the right to run them."""
         ...
 
+    async def vacuum(self) -> None:
+        """Give back the room of what was removed, as far as the database can while it is in use."""
+        ...
+
+    async def backup(self, target: Path) -> None:
+        """Write a whole copy into a new file, while the store is in use. ``NotOffered`` where a program of the
+        database does that.
+        """
+        ...
+
     async def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
         """Keep contents under their hashes (64 hex digits, in order). What is there already is touched."""
         ...
@@ -349,6 +377,25 @@ class Store(Protocol):
 
     async def touch(self, names: Sequence[str]) -> None:
         """Keep these blobs from being collected for another day."""
+        ...
+
+    async def held_blobs(self, names: Collection[str]) -> set[str]:
+        """Those of these hashes under which there is a content."""
+        ...
+
+    async def sweep_blobs(self, *, age: float, without: Collection[str] = (), dry_run: bool = False) -> Swept:
+        """Take away the blobs that no run names, and that nobody has touched for ``age`` seconds.
+
+        ``age`` is longer than any run may take from keeping a blob to the record that names it. ``without`` are runs
+        that count as gone; ``dry_run`` takes nothing away.
+        """
+        ...
+
+    async def delete_runs(self, run_ids: Sequence[str], *, ended_before: int) -> list[str]:
+        """Take runs away, each whole or not at all, with their journals and inboxes; the ids of those that went.
+
+        A run stays that has not ended, or not before that time (microseconds since the epoch), or whose root has not.
+        """
         ...
 
     async def commit(self, batch: Batch) -> None:

@@ -140,6 +140,13 @@ class Connection:
         except sqlite3.DatabaseError as error:
             raise self._told(error) from error
 
+    def script(self, text: str) -> None:
+        """Statements that are carried on to their end, however many steps they take, outside a transaction."""
+        try:
+            self.raw.executescript(text)
+        except sqlite3.DatabaseError as error:
+            raise self._told(error) from error
+
     def all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query."""
         try:

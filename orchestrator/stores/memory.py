@@ -8,14 +8,38 @@ from typing import TYPE_CHECKING
 
 from orchestrator.clock import SystemClock
 from orchestrator.ids import new_nonce
-from orchestrator.journal.errors import BadData, Conflict, Damaged, NoSuchRun, RunEnded, UnknownBlob, UnknownDriver
+from orchestrator.journal.errors import (
+    BadData,
+    Conflict,
+    Damaged,
+    NoSuchRun,
+    NotOffered,
+    RunEnded,
+    UnknownBlob,
+    UnknownDriver,
+)
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
-from orchestrator.journal.store import ALL_RUNS, NO_PROGRESS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
+from orchestrator.journal.store import (
+    ALL_RUNS,
+    NO_PROGRESS,
+    Claimed,
+    Driver,
+    InboxRow,
+    Owner,
+    RunFilter,
+    RunRow,
+    Slice,
+    Swept,
+)
+from orchestrator.jsonish import canonical
+from orchestrator.stores import texts
 from orchestrator.stores.claims import claimed, plan_claim
 from orchestrator.stores.rows import advanced, created
+from orchestrator.stores.upkeep import Marks, is_ended, is_over
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from orchestrator.clock import Clock
     from orchestrator.journal.store import Batch
@@ -30,13 +54,14 @@ class MemoryStore:
         self._journal: dict[str, list[Row]] = {}
         self._inbox: dict[tuple[str, str], InboxRow] = {}
         self._blobs: dict[str, list[bytes]] = {}
+        self._touched: dict[str, int] = {}
         self._owners: dict[str, Owner] = {}
 
     @property
     def name(self) -> str:
         return "memory:"
 
-    async def open(self, *, create: bool = True) -> None:
+    async def open(self, *, create: bool = True, older: bool = False) -> None:
         """There is nothing to open."""
 
     async def aclose(self) -> None:
@@ -51,6 +76,12 @@ class MemoryStore:
     def ddl(self) -> str:
         return ""
 
+    async def vacuum(self) -> None:
+        """There is nothing to give back."""
+
+    async def backup(self, target: Path) -> None:
+        raise NotOffered(self.name, what="backup", instead="`orch export RUN` writes a run to a file")
+
     # --- blobs ---
 
     async def put_blobs(self, contents: Sequence[bytes]) -> list[str]:
@@ -59,6 +90,7 @@ class MemoryStore:
     def _put_blob(self, content: bytes) -> str:
         parts = list(pack_blob(content))
         self._blobs[parts[0].hash] = [part.body for part in parts]
+        self._touched[parts[0].hash] = self._clock.now()
         return parts[0].hash
 
     async def get_blob(self, name: str) -> bytes:
@@ -70,11 +102,48 @@ class MemoryStore:
         return unpack_blob(name, self._blobs[name])
 
     async def touch(self, names: Sequence[str]) -> None:
-        """Nothing is ever collected here."""
+        now = self._clock.now()
+        self._touched.update({name: now for name in names if name in self._blobs})
+
+    async def held_blobs(self, names: Collection[str]) -> set[str]:
+        return set(names) & self._blobs.keys()
+
+    async def sweep_blobs(self, *, age: float, without: Collection[str] = (), dry_run: bool = False) -> Swept:
+        before = self._clock.now() - int(age * 1_000_000)
+        marks = Marks([name for name, at in self._touched.items() if at < before], without)
+        for run_id, rows in self._journal.items():
+            for row in rows:
+                marks.see(run_id, row.body, row.blob)
+        for row in self._inbox.values():
+            marks.see(row.run_id, canonical(row.body))
+        for name in marks.contents:
+            marks.read(self._get_blob(name))
+        names = tuple(sorted(marks.unnamed))
+        size = sum(len(part) for name in names for part in self._blobs[name])
+        for name in () if dry_run else names:
+            del self._blobs[name], self._touched[name]
+        return Swept(names=names, size=size)
+
+    # --- what goes ---
+
+    async def delete_runs(self, run_ids: Sequence[str], *, ended_before: int) -> list[str]:
+        gone = [run_id for run_id in dict.fromkeys(run_ids) if self._may_go(run_id, ended_before)]
+        for run_id in gone:
+            del self._runs[run_id], self._journal[run_id]
+        self._inbox = {key: row for key, row in self._inbox.items() if row.run_id in self._runs}
+        return gone
+
+    def _may_go(self, run_id: str, ended_before: int) -> bool:
+        run = self._runs.get(run_id)
+        if run is None or not is_over(run, ended_before):
+            return False
+        root = self._runs.get(run.root_id)
+        return is_ended(None if root is None else root.status)
 
     # --- commits ---
 
     async def commit(self, batch: Batch) -> None:
+        texts.check_batch(batch)
         await asyncio.sleep(0)  # as a database would: or a chain of commits starves every other task
         self._check(batch)
         self._apply(batch)
@@ -123,6 +192,7 @@ class MemoryStore:
         return out
 
     async def park(self, piece: Slice) -> bool:
+        texts.check_batch((piece,))
         await asyncio.sleep(0)
         self._check((piece,))
         if self._runs[piece.run_id].owner is None:
@@ -136,6 +206,7 @@ class MemoryStore:
     # --- drivers and claims ---
 
     async def register_driver(self, driver: Driver, lease_seconds: float) -> None:
+        texts.check_driver(driver)
         now = self._clock.now()
         self._owners[driver.owner] = Owner(
             driver=driver, lease_until=now + int(lease_seconds * 1_000_000), renewed_at=now
@@ -229,6 +300,7 @@ class MemoryStore:
     # --- inbox ---
 
     async def send(self, row: InboxRow) -> InboxRow:
+        texts.check_mail(row)
         run = self._run(row.run_id)
         if run.ended:
             raise RunEnded(row.run_id, status=run.status)
@@ -256,6 +328,7 @@ def _matches(run: RunRow, chosen: RunFilter) -> bool:
         (not chosen.status or run.status in chosen.status)
         and chosen.name in (None, run.name)
         and (chosen.since is None or run.created_at >= chosen.since)
+        and (chosen.ended_before is None or (run.finished_at is not None and run.finished_at < chosen.ended_before))
         and chosen.parent_id in (None, run.parent_id)
         and chosen.labels.items() <= run.labels.items()
     )

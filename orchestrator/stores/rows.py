@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.journal.errors import Damaged
 from orchestrator.journal.store import RUN_COLUMNS, Driver, InboxRow, Owner, RunRow
 from orchestrator.jsonish import canonical, loads
 
@@ -22,13 +23,13 @@ def bound(name: str, value: Any) -> Any:
     return value
 
 
-def run_row(values: Sequence[Any], now: int) -> RunRow:
-    """A run from its columns and, last, the lease of its owner."""
-    found = dict(zip(RUN_COLUMNS, values, strict=False))
+def run_row(values: Sequence[Any]) -> RunRow:
+    """A run from its columns and, last, the lease of its owner and the time (microseconds since the epoch)."""
+    *columns, lease_until, now = values
+    found = dict(zip(RUN_COLUMNS, columns, strict=True))
     for name in _JSON:
         if found[name] is not None:
             found[name] = loads(found[name])
-    lease_until = values[len(RUN_COLUMNS)]
     stalled = found["status"] == "running" and (lease_until is None or lease_until <= now)
     return RunRow(**found, stalled=stalled)
 
@@ -68,6 +69,17 @@ def advanced(piece: Slice) -> dict[str, Any]:
     if piece.release:
         changes["owner"] = None
     return changes
+
+
+def check_ends(run: RunRow, rows: Sequence[Sequence[Any]], from_seq: int, last: int) -> None:
+    """Raise ``Damaged`` unless rows of the journal begin where they should and end where the run's row says."""
+    first, end = (rows[0][1], rows[-1][1]) if rows else (from_seq, from_seq - 1)
+    if first != from_seq:
+        raise Damaged(run.run_id, seq=from_seq, problem="the row is missing")
+    if end < last:
+        raise Damaged(run.run_id, seq=end + 1, problem=f"the row is missing (the run's row says {run.head})")
+    if rows and end == run.head and rows[-1][9] != run.head_sum:
+        raise Damaged(run.run_id, seq=end, problem="its sum is not the one in the run's row")
 
 
 def inbox_values(row: InboxRow) -> tuple[Any, ...]:

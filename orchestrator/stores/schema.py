@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import TYPE_CHECKING
 
-from orchestrator.journal.errors import NoDatabase, SchemaIncomplete, SchemaNewer, SchemaOlder
+from orchestrator.journal.errors import (
+    NoDatabase,
+    SchemaIncomplete,
+    SchemaNewer,
+    SchemaOlder,
+    StoreFailed,
+    StoreNotWritable,
+)
 from orchestrator.stores.migrations import LATEST, all_migrations
 from orchestrator.stores.statements import TABLES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.stores.connection import Connection
     from orchestrator.stores.statements import Statements
 
@@ -86,6 +96,28 @@ def problems(db: Connection, sql: Statements) -> list[str]:
     return out
 
 
+def vacuum(db: Connection) -> None:
+    """Give the free pages of the file back to the disk, and empty the log beside it."""
+    db.script("PRAGMA incremental_vacuum")  # executed as a query, it frees a single page
+    db.all("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def back_up(db: Connection, target: Path) -> None:
+    """A copy of the database as it is now, in a new file of owner's rights, or none. Nobody waits for it."""
+    try:
+        target.touch(mode=0o600, exist_ok=False)
+    except OSError as error:
+        raise StoreNotWritable(str(target), reason=error.strerror or str(error)) from error
+    copy = sqlite3.connect(target)
+    try:
+        db.raw.backup(copy)
+    except sqlite3.Error as error:
+        target.unlink()
+        raise StoreFailed(str(target), reason=str(error)) from error
+    finally:
+        copy.close()
+
+
 def expected_columns(sql: Statements) -> dict[str, list[str]]:
     """The columns that each table must have, by its full name."""
     out: dict[str, list[str]] = {}
@@ -93,7 +125,9 @@ def expected_columns(sql: Statements) -> dict[str, list[str]]:
         for statement in sql.render(migration.template):
             if found := _TABLE.match(statement):
                 lines = [line.strip() for line in found[2].splitlines() if line.strip()]
-                out[found[1]] = [line.split()[0].strip('"') for line in lines if not line.startswith("PRIMARY")]
+                out[found[1]] = [
+                    line.split()[0].strip('"') for line in lines if not line.startswith(("PRIMARY", "KEY "))
+                ]
     return out
 
 

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.clock import SystemClock
 from orchestrator.ids import new_nonce
-from orchestrator.journal.errors import Unknown, UnknownDriver
-from orchestrator.journal.store import ALL_RUNS
-from orchestrator.stores import schema
+from orchestrator.journal.errors import NoSuchRun, SchemaOlder, Unknown, UnknownDriver
+from orchestrator.journal.store import ALL_RUNS, Swept
+from orchestrator.stores import schema, texts
 from orchestrator.stores.connection import Connection
 from orchestrator.stores.lane import Lane
+from orchestrator.stores.sqlite_upkeep import SqliteUpkeep
 from orchestrator.stores.sqlite_work import SqliteWork
 from orchestrator.stores.statements import SQLITE, Statements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
 
     from orchestrator.clock import Clock
     from orchestrator.journal.records import Record, Row
@@ -42,6 +44,8 @@ class SqliteStore:
         self._reader = Connection(url, busy_timeout=busy_timeout, writes=False)
         self._writing = SqliteWork(self._db, self._sql, self._clock)
         self._reading = SqliteWork(self._reader, self._sql, self._clock)
+        self._taking = SqliteUpkeep(self._db, self._sql, self._clock)
+        self._looking = SqliteUpkeep(self._reader, self._sql, self._clock)
         self._lanes: tuple[Lane, Lane] | None = None
         self._drivers: dict[str, Driver] = {}
 
@@ -51,21 +55,25 @@ class SqliteStore:
 
     # --- opening and closing ---
 
-    async def open(self, *, create: bool = True) -> None:
+    async def open(self, *, create: bool = True, older: bool = False) -> None:
         if self._lanes is not None:
             return
         self._lanes = (Lane("orch-sqlite-writer"), Lane("orch-sqlite-reader"))
         try:
-            await self._write(lambda: self._open(create=create))
+            await self._write(lambda: self._open(create=create, older=older))
         except BaseException:
             await self.aclose()
             raise
 
-    def _open(self, *, create: bool) -> None:
+    def _open(self, *, create: bool, older: bool) -> None:
         self._db.open(create=create)
         if create and not self._url.read_only:
             schema.provision(self._db, self._sql, self._clock.now())
-        schema.require(self._db, self._sql)
+        try:
+            schema.require(self._db, self._sql)
+        except SchemaOlder:
+            if not older:
+                raise
 
     async def aclose(self) -> None:
         lanes, self._lanes = self._lanes, None
@@ -85,6 +93,12 @@ class SqliteStore:
 
     def ddl(self) -> str:
         return schema.ddl(self._sql)
+
+    async def vacuum(self) -> None:
+        await self._write(lambda: schema.vacuum(self._db))
+
+    async def backup(self, target: Path) -> None:
+        await self._read(lambda: schema.back_up(self._reader, target))
 
     async def _write(self, work: Callable[[], T]) -> T:
         assert self._lanes is not None, "the store is not open"
@@ -116,20 +130,42 @@ class SqliteStore:
     async def touch(self, names: Sequence[str]) -> None:
         await self._write_again(lambda: self._writing.touch(names))
 
+    async def held_blobs(self, names: Collection[str]) -> set[str]:
+        return await self._read(lambda: self._looking.held(sorted(names)))
+
+    async def sweep_blobs(self, *, age: float, without: Collection[str] = (), dry_run: bool = False) -> Swept:
+        micros = int(age * 1_000_000)
+        sizes = await self._read(lambda: self._looking.old_blobs(micros))
+        gone = await self._read(lambda: self._looking.unnamed(sizes, without, self._reading)) if sizes else set[str]()
+        if not dry_run:
+            names = sorted(gone)
+            gone = await self._write_again(lambda: self._taking.delete_blobs(names, micros))
+        return Swept(names=tuple(sorted(gone)), size=sum(sizes[name] for name in gone))
+
+    async def delete_runs(self, run_ids: Sequence[str], *, ended_before: int) -> list[str]:
+        return [
+            run_id
+            for run_id in run_ids
+            if await self._write_again(lambda run_id=run_id: self._taking.delete_run(run_id, ended_before))
+        ]
+
     # --- commits ---
 
     async def commit(self, batch: Batch) -> None:
+        texts.check_batch(batch)
         await self._write(lambda: self._writing.commit(batch))
 
     async def settle(self, firsts: Sequence[tuple[str, int]]) -> dict[str, str | None]:
         return await self._write(lambda: self._writing.settle(firsts))
 
     async def park(self, piece: Slice) -> bool:
+        texts.check_batch((piece,))
         return await self._write(lambda: self._writing.park(piece))
 
     # --- drivers and claims ---
 
     async def register_driver(self, driver: Driver, lease_seconds: float) -> None:
+        texts.check_driver(driver)
         await self._write_again(lambda: self._writing.register_driver(driver, lease_seconds))
         self._drivers[driver.owner] = driver
 
@@ -149,6 +185,8 @@ class SqliteStore:
         me = self._drivers.get(owner)
         if me is None:
             raise UnknownDriver(owner)
+        if not texts.holdable(run_id):
+            raise NoSuchRun(run_id)
         made_with = nonce or new_nonce()
         return await self._write_again(
             lambda: self._writing.claim(run_id, me, made_with, force=force, explicit=explicit)
@@ -165,12 +203,18 @@ class SqliteStore:
         return await self._read(lambda: self._reading.rows(run_id, from_seq))
 
     async def get_run(self, run_id: str) -> RunRow:
+        if not texts.holdable(run_id):
+            raise NoSuchRun(run_id)
         return await self._read(lambda: self._reading.get_run(run_id))
 
     async def find_runs(self, prefix: str, *, limit: int = 10) -> list[RunRow]:
+        if not texts.holdable(prefix):
+            return []
         return await self._read(lambda: self._reading.find_runs(prefix, limit))
 
     async def list_runs(self, chosen: RunFilter = ALL_RUNS) -> list[RunRow]:
+        if not texts.findable(chosen):
+            return []
         return await self._read(lambda: self._reading.list_runs(chosen))
 
     async def due(self, *, limit: int = 100) -> list[str]:
@@ -179,6 +223,7 @@ class SqliteStore:
     # --- inbox ---
 
     async def send(self, row: InboxRow) -> InboxRow:
+        texts.check_mail(row)
         return await self._write_again(lambda: self._writing.send(row))
 
     async def pending(self, run_id: str) -> list[InboxRow]:

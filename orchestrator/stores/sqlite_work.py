@@ -18,7 +18,7 @@ from orchestrator.journal.errors import (
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
 from orchestrator.journal.store import RUN_COLUMNS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
 from orchestrator.stores.claims import claimed, plan_claim
-from orchestrator.stores.rows import advanced, bound, created, inbox_row, inbox_values, owner_row, run_row
+from orchestrator.stores.rows import advanced, bound, check_ends, created, inbox_row, inbox_values, owner_row, run_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,8 +155,8 @@ class SqliteWork:
 
     def _is_parked(self, piece: Slice) -> bool:
         """True where nobody holds the run at this head. Raises ``Conflict`` where it is elsewhere, or not there."""
-        found = self.db.one(self._sql.lock_run, (piece.run_id,))
-        run = None if found is None else run_row(found, 0)
+        found = self.db.one(self._sql.lock_run, (self._clock.now(), piece.run_id))
+        run = None if found is None else run_row(found)
         if run is None or (run.head, run.epoch) != (piece.base_head, piece.epoch):
             raise Conflict(piece.run_id)
         return run.owner is None
@@ -164,17 +164,15 @@ class SqliteWork:
     # --- drivers and claims ---
 
     def register_driver(self, driver: Driver, lease_seconds: float) -> None:
-        now = self._clock.now()
-        until = now + int(lease_seconds * 1_000_000)
+        now, lease = self._clock.now(), int(lease_seconds * 1_000_000)
         with self.db.transaction():
-            if not self.db.execute(self._sql.renew, (until, now, driver.owner)).rowcount:
+            if not self.db.execute(self._sql.renew, (now, lease, now, driver.owner)).rowcount:
                 values = (driver.owner, driver.host, driver.boot_id, driver.pid_ns, driver.pid, driver.started)
-                self.db.execute(self._sql.insert_driver, (*values, until, now))
+                self.db.execute(self._sql.insert_driver, (*values, now, lease, now))
 
     def renew(self, owner: str, lease_seconds: float) -> None:
-        now = self._clock.now()
-        until = now + int(lease_seconds * 1_000_000)
-        if not self.db.execute(self._sql.renew, (until, now, owner)).rowcount:
+        now, lease = self._clock.now(), int(lease_seconds * 1_000_000)
+        if not self.db.execute(self._sql.renew, (now, lease, now, owner)).rowcount:
             raise UnknownDriver(owner)
 
     def release(self, owner: str) -> None:
@@ -210,7 +208,7 @@ class SqliteWork:
             rows = self.db.all(self._sql.journal, (run_id, from_seq, last))
             prev = self._sum_before(run_id, from_seq)
             if verify:
-                _check_ends(run, rows, from_seq, last)
+                check_ends(run, rows, from_seq, last)
             return decode_all(run_id, rows, self.get_blob, prev=prev, verify=verify)
 
     def _sum_before(self, run_id: str, seq: int) -> str:
@@ -230,21 +228,22 @@ class SqliteWork:
         return self._run(run_id, self._sql.run)
 
     def _run(self, run_id: str, statement: str) -> RunRow:
-        found = self.db.one(statement, (run_id,))
+        found = self.db.one(statement, (self._clock.now(), run_id))
         if found is None:
             raise NoSuchRun(run_id)
-        return run_row(found, self._clock.now())
+        return run_row(found)
 
     def find_runs(self, prefix: str, limit: int) -> list[RunRow]:
-        found = self.db.all(self._sql.find_runs, (prefix, prefix + "\U0010ffff", limit))
-        return [run_row(values, self._clock.now()) for values in found]
+        found = self.db.all(self._sql.find_runs, (self._clock.now(), prefix, prefix + "\U0010ffff", limit))
+        return [run_row(values) for values in found]
 
     def list_runs(self, chosen: RunFilter) -> list[RunRow]:
         out: list[RunRow] = []
-        for found in self.db.each(*self._sql.list_runs(chosen)):
+        statement, values = self._sql.list_runs(chosen)
+        for found in self.db.each(statement, [self._clock.now(), *values]):
             if len(out) >= chosen.limit:
                 break
-            run = run_row(found, self._clock.now())
+            run = run_row(found)
             if chosen.labels.items() <= run.labels.items():
                 out.append(run)
         return out
@@ -273,14 +272,3 @@ class SqliteWork:
 
     def pending_for(self, owner: str) -> list[InboxRow]:
         return [inbox_row(values) for values in self.db.all(self._sql.pending_for, (owner,))]
-
-
-def _check_ends(run: RunRow, rows: Sequence[Sequence[Any]], from_seq: int, last: int) -> None:
-    """The journal begins where it should and ends where the run's row says."""
-    first, end = (rows[0][1], rows[-1][1]) if rows else (from_seq, from_seq - 1)
-    if first != from_seq:
-        raise Damaged(run.run_id, seq=from_seq, problem="the row is missing")
-    if end < last:
-        raise Damaged(run.run_id, seq=end + 1, problem=f"the row is missing (the run's row says {run.head})")
-    if rows and end == run.head and rows[-1][9] != run.head_sum:
-        raise Damaged(run.run_id, seq=end, problem="its sum is not the one in the run's row")

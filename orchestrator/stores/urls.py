@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from orchestrator.errors import did_you_mean
 from orchestrator.journal.errors import BadStoreUrl
+from orchestrator.stores.server_urls import ServerUrl, parse_server
 
 Mode: TypeAlias = Literal["rwc", "rw", "ro"]
 _MODES = ("rwc", "rw", "ro")
@@ -20,7 +21,7 @@ _BACKENDS = {"postgresql": "PostgreSQL", "postgres": "PostgreSQL", "mysql": "MyS
 _DRIVERS = {"PostgreSQL": ("", "asyncpg"), "MySQL": ("", "aiomysql"), "MariaDB": ("", "aiomysql")}
 _OPTIONS = ("mode", "timeout")
 _USER = re.compile(r"((?:[A-Za-z][A-Za-z0-9.+-]*:/+)?[^/:]*):.*@", re.DOTALL)
-_SECRET_OPTION = re.compile(r"([?&](?:password|passwd|pwd|token)=)[^&]*", re.IGNORECASE)
+_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +52,6 @@ class MemoryUrl:
     shown: str = "memory:"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerUrl:
-    """A database server. ``text`` is the URL as given and may hold a password; ``shown`` does not."""
-
-    backend: str
-    text: str
-    shown: str
-
-    def __repr__(self) -> str:
-        return f"ServerUrl({self.shown})"
-
-
 StoreUrl: TypeAlias = "SqliteUrl | MemoryUrl | ServerUrl"
 
 
@@ -70,8 +59,8 @@ def parse_url(text: str, *, base: Path | None = None) -> StoreUrl:
     """What a store URL means. Raises ``BadStoreUrl``.
 
     ``sqlite:PATH``, ``sqlite:///RELATIVE``, ``sqlite:////ABSOLUTE`` with ``?mode=rwc|rw|ro`` and ``?timeout=SECONDS``;
-    ``memory:``; ``postgresql://``, ``mysql://``, ``mariadb://``. A relative path is resolved against ``base``, or the
-    working directory. ``%3F`` stands for a question mark in a file's name; ``#`` for itself.
+    ``memory:``; ``postgresql://``, ``mysql://``, ``mariadb://`` as in ``server_urls``. A relative path is resolved
+    against ``base``, or the working directory. ``%3F`` stands for a question mark in a file's name; ``#`` for itself.
     """
     shown = mask(text)
     found = _SCHEME.match(text)
@@ -87,7 +76,7 @@ def parse_url(text: str, *, base: Path | None = None) -> StoreUrl:
     if name == "sqlite" and not driver:
         return _sqlite(rest, shown, base)
     if name in _BACKENDS:
-        return _server(_BACKENDS[name], driver, rest, text, shown)
+        return _server(_BACKENDS[name], driver, rest, shown)
     near = did_you_mean(name, ["sqlite", "memory", *_BACKENDS])
     raise BadStoreUrl(shown, problem=f"unknown scheme {scheme!r}", hint=f"did you mean {near}:?" if near else None)
 
@@ -161,9 +150,9 @@ def _seconds(text: str, shown: str) -> float:
     return float(text)
 
 
-def _server(backend: str, driver: str, rest: str, text: str, shown: str) -> ServerUrl:
+def _server(backend: str, driver: str, rest: str, shown: str) -> ServerUrl:
     if driver not in _DRIVERS[backend]:
         raise BadStoreUrl(shown, problem=f"{backend} is not driven through {driver!r}")
     if not rest.startswith("//") or rest.startswith("///"):
         raise BadStoreUrl(shown, problem="the host is missing")
-    return ServerUrl(backend=backend, text=text, shown=shown)
+    return parse_server(backend, rest, shown)

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import itertools
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.clock import ManualClock
-from orchestrator.stores import open_store
+from orchestrator.stores import StoreSettings, open_store
+from tests.databases import database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from orchestrator.journal.store import Store
+
+STORES = ("memory", "sqlite", "postgres", "mysql")
+_numbers = itertools.count(1)
 
 
 @pytest.fixture
@@ -19,10 +25,35 @@ def clock() -> ManualClock:
     return ManualClock(1000.0)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Store]:
-    url = "memory:" if request.param == "memory" else f"sqlite:{tmp_path}/runs.db"
-    opened = open_store(url, clock=clock)
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    with database("postgres") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def mysql_url() -> Iterator[str]:
+    with database("mysql") as url:
+        yield url
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    match request.param:
+        case "memory":
+            return "memory:"
+        case "sqlite":
+            return f"sqlite:{tmp_path}/runs.db"
+        case name:
+            return request.getfixturevalue(f"{name}_url")
+
+
+@pytest.fixture
+async def store(store_url: str, clock: ManualClock) -> AsyncIterator[Store]:
+    # Tables of its own for each test: making them takes less than emptying others'.
+    opened = open_store(
+        store_url, clock=clock, settings=StoreSettings(table_prefix=f"t{os.getpid()}_{next(_numbers)}_")
+    )
     await opened.open()
     yield opened
     assert_at_rest(opened)
@@ -32,7 +63,9 @@ async def store(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Pa
 
 
 def assert_at_rest(opened: Store) -> None:
-    """No connection is left inside a transaction."""
+    """No connection is left inside a transaction, and none is out."""
     for name in ("_db", "_reader"):
         connection = getattr(opened, name, None)
         assert connection is None or not connection.in_transaction
+    pool = getattr(opened, "pool", None)
+    assert pool is None or pool.lent == 0

@@ -1,12 +1,13 @@
-"""Any sequence of calls: the SQLite store gives what the memory store gives."""
+"""Any sequence of calls: every database gives what the memory store gives."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -17,12 +18,13 @@ from orchestrator.clock import ManualClock
 from orchestrator.journal.errors import BadData, Conflict, OrchError
 from orchestrator.journal.records import KINDS
 from orchestrator.journal.store import Projection, RunFilter
-from orchestrator.stores import open_store
+from orchestrator.jsonish import digest
+from orchestrator.stores import StoreSettings, open_store
 from tests.contract.build import LEASE, driver, first, mail, new_run, piece
 from tests.contract.conftest import assert_at_rest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from orchestrator.journal.store import Slice, Store
 
@@ -30,8 +32,9 @@ PROVE = os.environ.get("ORCH_PROVE") == "1"
 RUNS = st.sampled_from(["a", "ab", "b"])
 OWNERS = st.sampled_from(["me", "you"])
 STATUS = st.sampled_from(["running", "waiting", "paused", "done", "failed"])
+_numbers = itertools.count(1)
 MAYBE_TIME = st.none() | st.integers(0, 2**40)
-TEXT = st.text(max_size=6).filter(lambda text: "\0" not in text and text.isprintable())
+TEXT = st.text(max_size=6)
 PROJECTIONS = st.one_of(
     st.just(Projection()),
     st.builds(Projection, status=STATUS, wake_at=MAYBE_TIME, spend=st.integers(0, 2**50)),
@@ -42,7 +45,10 @@ RECORDS = st.lists(st.tuples(st.sampled_from(KINDS), st.dictionaries(TEXT, TEXT,
 
 
 class Machine(RuleBasedStateMachine):
-    """The same calls on both stores, with the same clock; the same answers, or the same errors."""
+    """The same calls on all stores, with the same clock; the same answers, or the same errors."""
+
+    urls: ClassVar[tuple[str, ...]] = ()
+    """Databases in servers, beside a file of SQLite."""
 
     @initialize()
     def begin(self) -> None:
@@ -53,15 +59,21 @@ class Machine(RuleBasedStateMachine):
             open_store("memory:", clock=self.clock),
             open_store(f"sqlite:{self.folder}/runs.db", clock=self.clock),
         ]
+        settings = StoreSettings(table_prefix=f"m{next(_numbers)}_")
+        self.stores += [open_store(url, clock=self.clock, settings=settings) for url in self.urls]
         self.heads: dict[str, tuple[int, str, int]] = {}
         self.nonce = 0
-        self.both(lambda store: store.open())
+        self.all(lambda store: store.open())
 
-    def both(self, call: Callable[[Store], Awaitable[Any]]) -> Any:
-        """The answer of both stores, or the error that both gave."""
-        answers = [self.loop.run_until_complete(self._one(store, call)) for store in self.stores]
-        assert answers[0] == answers[1]
-        return answers[0]
+    def all(self, call: Callable[[Store], Awaitable[Any]]) -> Any:
+        """The answer of every store, or the error that every one gave."""
+        expected, *answers = self.loop.run_until_complete(self._each(call))
+        for store, answer in zip(self.stores[1:], answers, strict=True):
+            assert answer == expected, store.name
+        return expected
+
+    async def _each(self, call: Callable[[Store], Awaitable[Any]]) -> list[Any]:
+        return [await self._one(store, call) for store in self.stores]
 
     async def _one(self, store: Store, call: Callable[[Store], Awaitable[Any]]) -> Any:
         try:
@@ -82,32 +94,32 @@ class Machine(RuleBasedStateMachine):
     def create(self, run: str, owner: str | None, projection: Projection, at: int) -> None:
         new = new_run(run, owner=owner, at=at)
         part = first(run, new=new, projection=projection, nonce=self.fresh())
-        self.learn(part, self.both(lambda store: store.commit([part])))
+        self.learn(part, self.all(lambda store: store.commit([part])))
 
     @rule(run=RUNS, records=RECORDS, projection=PROJECTIONS, off=st.sampled_from([0, 0, 0, 0, 1, -1]), data=st.data())
     def append(self, run: str, records: Any, projection: Projection, off: int, data: st.DataObject) -> None:
         part = self.part(run, records, projection, off, data)
-        self.learn(part, self.both(lambda store: store.commit([part])))
+        self.learn(part, self.all(lambda store: store.commit([part])))
 
     @rule(projection=PROJECTIONS, records=RECORDS, data=st.data())
     def append_to_two(self, projection: Projection, records: Any, data: st.DataObject) -> None:
         parts = [self.part(run, records, projection, 0, data) for run in ("b", "a")]
-        answer = self.both(lambda store: store.commit(parts))
+        answer = self.all(lambda store: store.commit(parts))
         for part in parts:
             self.learn(part, answer)
 
     @rule(run=RUNS, records=RECORDS, projection=PROJECTIONS, data=st.data())
     def park(self, run: str, records: Any, projection: Projection, data: st.DataObject) -> None:
         part = self.part(run, records, projection, 0, data, release=True)
-        before = self.both(lambda store: store.get_run(run))
-        answer = self.both(lambda store: store.park(part))
+        before = self.all(lambda store: store.get_run(run))
+        answer = self.all(lambda store: store.park(part))
         if answer is True and before.owner is not None:
             self.learn(part, None)
 
     def part(self, run: str, records: Any, projection: Projection, off: int, data: Any, **more: Any) -> Slice:
         head, total, epoch = self.heads.get(run, (0, "", 0))
         kinds, bodies = [kind for kind, _ in records], [body for _, body in records]
-        pending = self.both(lambda store: store.pending(run))
+        pending = self.all(lambda store: store.pending(run))
         consumed: tuple[tuple[str, int], ...] = ()
         if records and pending and data.draw(st.booleans()):
             consumed = ((pending[0].request_id, head + 1),)
@@ -128,58 +140,86 @@ class Machine(RuleBasedStateMachine):
 
     @rule(owner=OWNERS)
     def register(self, owner: str) -> None:
-        self.both(lambda store: store.register_driver(driver(owner), LEASE))
+        self.all(lambda store: store.register_driver(driver(owner), LEASE))
 
     @rule(owner=OWNERS)
     def renew(self, owner: str) -> None:
-        self.both(lambda store: store.renew(owner, LEASE))
+        self.all(lambda store: store.renew(owner, LEASE))
 
     @rule(owner=OWNERS)
     def release(self, owner: str) -> None:
-        self.both(lambda store: store.release(owner))
+        self.all(lambda store: store.release(owner))
 
     @rule(run=RUNS, owner=OWNERS, force=st.booleans(), explicit=st.booleans())
     def claim(self, run: str, owner: str, force: bool, explicit: bool) -> None:
         nonce = self.fresh()
-        self.both(lambda store: store.claim(run, owner, force=force, explicit=explicit, nonce=nonce))
-        now = self.both(lambda store: store.get_run(run))
+        self.all(lambda store: store.claim(run, owner, force=force, explicit=explicit, nonce=nonce))
+        now = self.all(lambda store: store.get_run(run))
         if not isinstance(now, tuple):
             self.heads[run] = (now.head, now.head_sum, now.epoch)
 
     @rule(run=RUNS, request=st.sampled_from(["q", "r"]), by=TEXT, at=st.integers(0, 5))
     def send(self, run: str, request: str, by: str, at: int) -> None:
-        self.both(lambda store: store.send(mail(run, request, by=by, at=at)))
+        self.all(lambda store: store.send(mail(run, request, by=by, at=at)))
 
     @rule(seconds=st.sampled_from([1.0, LEASE, 2 * LEASE]))
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
+    @rule(runs=st.lists(RUNS, max_size=3, unique=True), before=st.integers(0, 2**40))
+    def delete(self, runs: list[str], before: int) -> None:
+        for run in self.all(lambda store: store.delete_runs(runs, ended_before=before)):
+            self.heads.pop(run, None)
+
+    @rule(content=st.sampled_from([b"a", b"b"]), run=RUNS)
+    def put_and_name(self, content: bytes, run: str) -> None:
+        (name,) = self.all(lambda store: store.put_blobs([content]))
+        self.all(lambda store: store.send(mail(run, f"blob {content}", file=name)))
+
+    @rule(age=st.sampled_from([0.0, LEASE]), without=st.lists(RUNS, max_size=1), dry_run=st.booleans())
+    def sweep(self, age: float, without: list[str], dry_run: bool) -> None:
+        self.all(lambda store: store.sweep_blobs(age=age, without=without, dry_run=dry_run))
+
     @rule(status=st.lists(STATUS, max_size=2), since=st.none() | st.integers(0, 3), limit=st.integers(0, 3))
     def look(self, status: list[str], since: int | None, limit: int) -> None:
-        self.both(lambda store: store.list_runs(RunFilter(status=tuple(status), since=since, limit=limit)))
-        self.both(lambda store: store.find_runs("a"))
-        self.both(lambda store: store.due(limit=limit))
-        self.both(lambda store: store.settle([("a", 1), ("b", 2), ("ab", limit)]))
+        self.all(lambda store: store.list_runs(RunFilter(status=tuple(status), since=since, limit=limit)))
+        self.all(lambda store: store.find_runs("a"))
+        self.all(lambda store: store.due(limit=limit))
+        self.all(lambda store: store.settle([("a", 1), ("b", 2), ("ab", limit)]))
 
     @invariant()
     def alike(self) -> None:
         if not hasattr(self, "stores"):
             return
         for run in ("a", "ab", "b"):
-            self.both(lambda store, run=run: store.get_run(run))
-            self.both(lambda store, run=run: store.rows(run))
-            self.both(lambda store, run=run: store.load(run))
-            self.both(lambda store, run=run: store.pending(run))
+            self.all(lambda store, run=run: store.get_run(run))
+            self.all(lambda store, run=run: store.rows(run))
+            self.all(lambda store, run=run: store.load(run))
+            self.all(lambda store, run=run: store.pending(run))
+        names = [digest(b"a"), digest(b"b")]
+        self.all(lambda store: store.held_blobs(names))
         for owner in ("me", "you"):
-            self.both(lambda store, owner=owner: store.owner(owner))
-            self.both(lambda store, owner=owner: store.pending_for(owner))
-        assert_at_rest(self.stores[1])
+            self.all(lambda store, owner=owner: store.owner(owner))
+            self.all(lambda store, owner=owner: store.pending_for(owner))
+        for store in self.stores:
+            assert_at_rest(store)
 
     def teardown(self) -> None:
         if hasattr(self, "stores"):
-            self.both(lambda store: store.aclose())
+            self.all(lambda store: store.aclose())
             self.loop.close()
             shutil.rmtree(self.folder)
+
+
+class ServerMachine(Machine):
+    """The same with the servers."""
+
+
+@pytest.fixture(scope="module")
+def servers(postgres_url: str, mysql_url: str) -> Iterator[None]:
+    ServerMachine.urls = (postgres_url, mysql_url)
+    yield
+    ServerMachine.urls = ()
 
 
 TestMachine = pytest.mark.timeout(900)(Machine.TestCase)
@@ -192,3 +232,6 @@ TestMachine.settings = settings(
     suppress_health_check=list(HealthCheck),
     database=None,
 )
+
+TestServerMachine = pytest.mark.usefixtures("servers")(pytest.mark.timeout(1800)(ServerMachine.TestCase))
+TestServerMachine.settings = settings(TestMachine.settings, max_examples=100 if PROVE else 12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -14,15 +16,21 @@ from orchestrator.journal.errors import (
     Held,
     NoProgress,
     NoSuchRun,
+    NotOffered,
     RunEnded,
+    StoreError,
     UnknownBlob,
     UnknownDriver,
 )
 from orchestrator.journal.records import INLINE_BYTES, PART_BYTES
 from orchestrator.journal.store import MAX_IDLE_CLAIMS, NO_PROGRESS, Driver, Projection, RunFilter
+from orchestrator.stores import StoreSettings, open_store
+from orchestrator.stores.texts import MAX_ID, MAX_VALUE
 from tests.contract.build import LEASE, SECOND, after, driver, first, held, mail, new_run, piece
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.clock import ManualClock
     from orchestrator.journal.store import Store
 
@@ -345,6 +353,87 @@ async def test_mail_is_taken_up_once(store: Store) -> None:
     assert (await store.get_run("r1")).head == 2
 
 
+# --- what no store holds ---
+
+UNHELD = ["a\0b", "\0", "\ud800", "x\udfff", "\ud83d \ude00"]
+
+
+@pytest.mark.parametrize("text", UNHELD)
+async def test_a_text_that_some_database_cannot_hold_is_refused_by_all(store: Store, text: str) -> None:
+    begun = await held(store, "r1")
+    refused = [
+        first("r2", new=replace(new_run("r2"), run_id=text)),
+        first("r2", new=new_run("r2", labels={"a": "\ud800"})),
+        first("r2", new=replace(new_run("r2"), name=text)),
+        first("r2", new=new_run("r2", parent_id=text)),
+        after(begun, ["done"], projection=Projection(reason=text)),
+        after(begun, ["done"], projection=Projection(error={"message": "\ud800"})),
+        after(begun, ["done"], inbox=(mail("r1", text),)),
+        replace(after(begun, ["done"]), rows=(begun.rows[0]._replace(seq=2, path=text),)),
+    ]
+    for part in refused:
+        with pytest.raises(BadData, match="NUL character|lone surrogate"):
+            await store.commit([part])
+    with pytest.raises(BadData):
+        await store.park(after(begun, ["waiting"], projection=Projection(reason=text), release=True))
+    for row in (mail("r1", text), mail("r1", by=text), mail(text), mail("r1", answer="\udcff")):
+        with pytest.raises(BadData):
+            await store.send(row)
+    with pytest.raises(BadData):
+        await store.register_driver(driver(text), LEASE)
+    with pytest.raises(NoSuchRun):
+        await store.get_run(text)
+    with pytest.raises(NoSuchRun):
+        await store.claim(text, "me")
+    assert await store.list_runs(RunFilter(name=text)) == []
+    assert await store.list_runs(RunFilter(labels={text: text})) == []
+    assert await store.find_runs(text) == []
+    assert [run.head for run in await store.list_runs()] == [1]
+    assert await store.pending("r1") == []
+
+
+async def test_a_nul_inside_json_survives(store: Store) -> None:
+    begun = first("r1", new=new_run("r1", labels={"a\0": "\0"}), bodies=[{"x": "a\0b"}])
+    await store.commit([begun])
+    await store.commit([after(begun, ["done"], projection=Projection(error={"\0": "\0"}))])
+    await store.send(mail("r1", answer="a\0b"))
+    run = await store.get_run("r1")
+    assert (run.labels, run.error) == ({"a\0": "\0"}, {"\0": "\0"})
+    assert (await store.load("r1"))[0].body == {"x": "a\0b"}
+    assert (await store.pending("r1"))[0].body == {"answer": "a\0b"}
+
+
+async def test_what_is_too_long_for_some_database_is_refused_by_all(store: Store) -> None:
+    begun = await held(store, "r1")
+    most = "é'" * (MAX_VALUE // 3 - 100)
+    await store.send(mail("r1", "q" * MAX_ID, answer=most))
+    path = begun.rows[0]._replace(seq=2, path=most)
+    fits = replace(after(begun, ["done"], projection=Projection(reason=most, error={"message": most})), rows=(path,))
+    await store.commit([fits])
+    assert (await store.get_run("r1")).reason == most
+    assert (await store.pending("r1"))[0].body == {"answer": most}
+    long = "x" * (MAX_VALUE + 1)
+    with pytest.raises(BadData, match=f"{MAX_ID + 1} characters is over {MAX_ID}"):
+        await store.send(mail("r1", "q" * (MAX_ID + 1)))
+    with pytest.raises(BadData, match=f"over {MAX_VALUE}"):
+        await store.send(mail("r1", answer=long))
+    for projection in (Projection(reason=long), Projection(error={"message": long}), Projection(labels={"a": long})):
+        with pytest.raises(BadData, match=f"over {MAX_VALUE}"):
+            await store.commit([after(fits, ["done"], projection=projection)])
+    row = begun.rows[0]._replace(seq=3, path=long)
+    with pytest.raises(BadData, match="a path of"):
+        await store.commit([replace(after(fits, ["done"]), rows=(row,))])
+    assert (await store.get_run("r1")).head == 2
+
+
+@pytest.mark.timeout(120)
+async def test_fifty_megabytes_survive(store: Store) -> None:
+    begun = await held(store, "r1")
+    content = random.Random(1).randbytes(25_000_000).hex()
+    await store.commit([after(begun, ["done"], bodies=[{"x": content}])])
+    assert (await store.load("r1"))[1].body == {"x": content}
+
+
 async def test_a_late_duplicate_wakes_nobody(store: Store) -> None:
     begun = await held(store, "r1")
     await store.send(mail("r1"))
@@ -468,3 +557,21 @@ async def test_opening_and_migrating_again_change_nothing(store: Store) -> None:
     assert await store.migrate() == []
     assert (await store.get_run("r1")).head_sum == begun.head_sum
     assert store.name
+
+
+async def test_room_is_given_back_and_copies_are_whole(store: Store, tmp_path: Path) -> None:
+    begun = await held(store, "r1")
+    await store.vacuum()
+    await store.commit([after(begun, ["done"])])
+    target = tmp_path / "copy.db"
+    if store.name.startswith("sqlite:"):
+        await store.backup(target)
+        with pytest.raises(StoreError):
+            await store.backup(target)
+        copy = open_store(f"sqlite:{target}?mode=ro", settings=StoreSettings(table_prefix=store._sql.prefix))  # pyright: ignore[reportAttributeAccessIssue]
+        await copy.open(create=False)
+        assert await copy.rows("r1") == await store.rows("r1")
+        await copy.aclose()
+    else:
+        with pytest.raises(NotOffered):
+            await store.backup(target)

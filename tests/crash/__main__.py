@@ -1,12 +1,13 @@
 """Kill the reference pipeline everywhere, resume it, and check what is promised.
 
-``python -m tests.crash --random 300 --jobs 2 --seed 1 [--fault NAME]`` prints the crashes per boundary, where the random
-kills fell, and every broken invariant; exit 1 where there is one.
+``python -m tests.crash --random 300 --jobs 2 --seed 1 [--fault NAME] [--store URL]`` prints the crashes per boundary,
+where the random kills fell, and every broken invariant; exit 1 where there is one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -21,6 +22,7 @@ from typing import Any
 
 from tests.crash.checks import broken
 from tests.crash.lab import Case, Lab, records_of, rows_of
+from tests.databases import made
 
 POINTS = (
     "before_begin", "after_begin", "before_commit", "after_commit", "before_effect", "after_effect", "before_apply",
@@ -124,7 +126,7 @@ def killed_at_random(lab: Lab, whole: Whole, rng: random.Random, case: Case, fau
 def job(index: int, args: argparse.Namespace, folder: Path) -> Report:
     home = folder / f"job{index}"
     home.mkdir()
-    lab = Lab(home)
+    lab = Lab(home, url=args.store)
     try:
         whole = uninterrupted(lab)
         report = Report()
@@ -145,11 +147,16 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--fault", default=None)
+    parser.add_argument(
+        "--store", default=None, metavar="URL", help="a database server; the runs get one database in it"
+    )
     args = parser.parse_args()
     report = Report()
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="crash-") as name:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crash-")))
+        if args.store is not None:
+            args.store = stack.enter_context(made(args.store))
         pids: list[int] = []
         for index in range(args.jobs):
             pid = os.fork()

@@ -24,7 +24,7 @@ from orchestrator.compiler import compile as compile_spec
 from orchestrator.engine.drive import RunDriver
 from orchestrator.engine.host import Host, RunEnd, Settings
 from orchestrator.journal import points
-from orchestrator.journal.errors import Fenced, Held
+from orchestrator.journal.errors import Fenced, Held, NoSuchRun
 from orchestrator.journal.store import InboxRow
 from orchestrator.providers import load_provider
 from orchestrator.spec.load import load
@@ -83,12 +83,21 @@ class ToldProvider:
 
 
 class Lab:
-    """Makes cases and lets them live and die. One ledger serves all of them."""
+    """Makes cases and lets them live and die. One ledger serves all of them; with ``url``, so does one store."""
 
     def __init__(
-        self, folder: Path, *, spec: Path = HERE / "reference.yaml", lease: float = 1.0, shared: int = 1
+        self,
+        folder: Path,
+        *,
+        spec: Path = HERE / "reference.yaml",
+        lease: float = 1.0,
+        shared: int = 1,
+        url: str | None = None,
     ) -> None:
         self.folder = folder
+        self.url = url
+        if url is not None:
+            open_store(url)  # its driver is imported here, not in each child
         self.lease = lease
         self.ledger = Ledger(folder, shared=shared)
         self.graph = compiled(spec)
@@ -102,7 +111,7 @@ class Lab:
         home.mkdir()
         return Case(
             run_id=run_id,
-            url=url or f"sqlite:///{home / 'runs.db'}",
+            url=url or self.url or f"sqlite:///{home / 'runs.db'}",
             folder=home,
             graph=graph or self.graph,
             log=home / "points",
@@ -116,11 +125,14 @@ class Lab:
         resume: bool = False,
         force: bool = False,
         at: tuple[str, int] | None = None,
+        halt: tuple[str, int] | None = None,
         fault: str | None = None,
         inputs: dict[str, Any] | None = None,
         wait_for: int | None = None,
     ) -> int:
-        """Start a process that drives the case; its pid. ``at`` names the point, and its passing, at which it dies."""
+        """Start a process that drives the case; its pid. ``at`` names the point, and its passing, at which it dies;
+        ``halt`` the one at which it stops until it gets SIGCONT.
+        """
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
@@ -130,7 +142,7 @@ class Lab:
         code = 70
         try:
             os.environ["ORCH_TEST_RUN"] = case.run_id
-            arm(case, at)
+            arm(case, at, halt)
             if fault is not None:
                 FAULTS[fault]()
             if wait_for is not None:
@@ -166,6 +178,14 @@ class Lab:
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.0005)
+
+    def halted(self, pid: int) -> bool:
+        """True once the process has stopped at its point; False where it has ended before."""
+        ended, status = os.waitpid(pid, os.WUNTRACED)
+        if os.WIFSTOPPED(status):
+            return True
+        self.children.remove(ended)
+        return False
 
     def finish(self, case: Case, *, old_driver_lives: bool = False, **how: Any) -> int:
         """Resume until the run has ended, answering what it asks; the last exit code."""
@@ -221,8 +241,8 @@ def compiled(spec: Path) -> Graph:
     return found.graph
 
 
-def arm(case: Case, at: tuple[str, int] | None) -> None:
-    """Count the points that this process passes, and die at one of them."""
+def arm(case: Case, at: tuple[str, int] | None, halt: tuple[str, int] | None = None) -> None:
+    """Count the points that this process passes, and die at one of them, or halt."""
     passed: Counter[str] = Counter()
     log = os.open(case.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     acked = os.open(case.acked, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -232,6 +252,8 @@ def arm(case: Case, at: tuple[str, int] | None) -> None:
         passed[name] += 1
         if at == (name, passed[name]):
             os.kill(os.getpid(), signal.SIGKILL)
+        if halt == (name, passed[name]):
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     points.at = pass_point
     committed: Callable[[RunDriver, int], None] = RunDriver._committed
@@ -272,8 +294,9 @@ def rows_of(case: Case) -> list[Row]:
         store = open_store(case.url)
         await store.open()
         try:
-            found = await store.find_runs(case.run_id)
-            return await store.rows(case.run_id) if found else []
+            return await store.rows(case.run_id)
+        except NoSuchRun:
+            return []
         finally:
             await store.aclose()
 

@@ -2,7 +2,7 @@
 -- are kept in the order of their key.
 CREATE TABLE {prefix}runs (
     run_id {id} NOT NULL,
-    name {text} NOT NULL,
+    name {id} NOT NULL,
     graph_hash {text} NOT NULL,
     status {id} NOT NULL,
     reason {text},
@@ -23,7 +23,9 @@ CREATE TABLE {prefix}runs (
     finished_at {int},
     PRIMARY KEY (run_id)
 ) {clustered};
-CREATE INDEX {prefix}runs_created ON {prefix}runs (created_at);
+CREATE INDEX {prefix}runs_created ON {prefix}runs (created_at, run_id);
+CREATE INDEX {prefix}runs_status ON {prefix}runs (status, created_at, run_id);
+CREATE INDEX {prefix}runs_name ON {prefix}runs (name, created_at, run_id);
 CREATE INDEX {prefix}runs_due ON {prefix}runs (status, wake_at);
 CREATE INDEX {prefix}runs_owner ON {prefix}runs (owner);
 CREATE INDEX {prefix}runs_parent ON {prefix}runs (parent_id);

@@ -4,7 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.app.config import ConfigErrors, duration, load_config
+from orchestrator.app.config import ConfigErrors, Named, duration, load_config
+from orchestrator.app.runs import build_store
+from orchestrator.stores.server import ServerStore
+from orchestrator.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +79,13 @@ def test_a_variable_wins_over_orch_toml(project: Path) -> None:
         ('table_prefix = "Robert\'); --"', [("E013", 1, 1)]),
         ("a = [", [("E011", 1, 6)]),
         ('[policy]\nstore = "x"', [("E190", 1, 2)]),
+        ("pool = 1", [("E013", 1, 1)]),
+        ("pool = true", [("E013", 1, 1)]),
+        ("pool = '5'", [("E013", 1, 1)]),
+        ("timeouts = 5", [("E013", 1, 1)]),
+        ('[timeouts]\nconect = "1s"', [("E010", 1, 2)]),
+        ("[timeouts]\nconnect = 5", [("E013", 1, 2)]),
+        ('[timeouts]\nconnect = "0s"', [("E013", 1, 2)]),
         ('  "odd key" = 1', [("E010", 1, 3)]),
         ("x = 1\ny = 2", [("E010", 1, 1), ("E010", 2, 1)]),
     ],
@@ -85,6 +95,25 @@ def test_problems_have_their_places(project: Path, text: str, expected: list[tup
     with pytest.raises(ConfigErrors) as raised:
         load_config(environ=env(project))
     assert [(one.code, one.mark.line, one.mark.column) for one in raised.value.diagnostics if one.mark] == expected
+
+
+def test_pool_and_timeouts_go_to_the_store_unless_its_url_says_otherwise(project: Path) -> None:
+    user_config(project, '[timeouts]\nconnect = "2s"\nlock = "1s"')
+    (project / "orch.toml").write_text('pool = 7\n[timeouts]\nconnect = "3s"\nstatement = "1m"\n')
+    config = load_config(environ=env(project))
+    assert (config.pool, config.timeouts) == (7, {"connect": 3.0, "lock": 1.0, "statement": 60.0})
+
+    def told(url: str) -> tuple[int, float, float]:
+        store = build_store(Named(url, project, "test"), config)
+        assert isinstance(store, ServerStore)
+        place = store._url  # pyright: ignore[reportPrivateUsage]
+        return (place.pool, place.timeout, place.connect_timeout)
+
+    assert told("postgresql://me@host/runs") == (7, 60.0, 3.0)
+    assert told("mariadb://me@host/runs?pool=3&timeout=4") == (3, 4.0, 3.0)
+    file = build_store(Named("sqlite:x.db", project, "test"), config)
+    assert isinstance(file, SqliteStore)
+    assert file._db._busy_timeout == 1.0  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"#" * 2_000_000])

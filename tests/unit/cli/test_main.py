@@ -61,9 +61,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["graph", "broken.yaml"], 2, "did you mean `timeout`?"),
         (["init", "--template", "x"], 2, "expected one of"),
         (["resolve", "x", "y"], 2, "exactly one"),
-        (["db", "migrate"], 2, "`orch db migrate` is not available yet"),
-        (["db", "backup", "--url", "memory:", "more"], 2, "`orch db backup` is not available yet"),
-        (["--store", "memory:", "db", "vacuum"], 2, "`orch db vacuum` is not available yet"),
     ],
 )
 @pytest.mark.usefixtures("folder")

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
 
-from orchestrator.journal.errors import BadStoreUrl, StoreNotAvailable
+from orchestrator.journal.errors import BadStoreUrl
 from orchestrator.stores import StoreSettings, open_store, parse_url
 from orchestrator.stores.urls import MemoryUrl, ServerUrl, SqliteUrl, mask
 
@@ -76,18 +77,45 @@ REFUSED = [
 ]
 
 SERVERS = [
-    ("postgresql://ada:sesame@host:5432/db", "PostgreSQL"),
-    ("postgres://host/db", "PostgreSQL"),
-    ("postgresql+asyncpg://ada:sesame@host/db?sslmode=require", "PostgreSQL"),
-    ("mysql://ada:sesame@host/db", "MySQL"),
-    ("mysql+aiomysql://ada:sesame@host/db", "MySQL"),
-    ("mariadb://ada:sesame@host/db", "MariaDB"),
-    ("mariadb+aiomysql://host/db?password=sesame", "MariaDB"),
+    ("postgresql://ada:sesame@host:5433/db", "PostgreSQL", "ada", "sesame", "host", 5433, "db"),
+    ("postgres://host/db", "PostgreSQL", None, None, "host", 5432, "db"),
+    ("postgresql+asyncpg://ada:sesame@host/db?sslmode=require", "PostgreSQL", "ada", "sesame", "host", 5432, "db"),
+    ("postgresql://ada@host/my%20runs", "PostgreSQL", "ada", None, "host", 5432, "my runs"),
+    ("postgresql://ada:ses%40me%2Fsesame@host/db", "PostgreSQL", "ada", "ses@me/sesame", "host", 5432, "db"),
+    ("postgresql://ada:@host/db", "PostgreSQL", "ada", "", "host", 5432, "db"),
+    ("postgresql://ada@[::1]:5432/db", "PostgreSQL", "ada", None, "::1", 5432, "db"),
+    ("POSTGRES://host/db", "PostgreSQL", None, None, "host", 5432, "db"),
+    ("postgresql://host/db?user=ada&password=sesame", "PostgreSQL", "ada", "sesame", "host", 5432, "db"),
+    ("mysql://ada:sesame@host/db", "MySQL", "ada", "sesame", "host", 3306, "db"),
+    ("mysql+aiomysql://ada:sesame@host/db", "MySQL", "ada", "sesame", "host", 3306, "db"),
+    ("mariadb://ada:sesame@host/db", "MariaDB", "ada", "sesame", "host", 3306, "db"),
+    ("mariadb+aiomysql://host/db?password=sesame", "MariaDB", None, "sesame", "host", 3306, "db"),
+]
+
+SERVERS_REFUSED = [
+    ("postgresql://ada:sesame@/db", "the host is missing"),
+    ("postgresql://ada:sesame@host", "the database is missing"),
+    ("postgresql://ada:sesame@host/", "the database is missing"),
+    ("postgresql://ada:sesame@host/a/b", "names no database"),
+    ("postgresql://ada:sesame@host:port/db", "the port is no number"),
+    ("postgresql://ada:sesame@host:0/db", "the port is no number"),
+    ("postgresql://ada:sesame@host:99999/db", "the port is no number"),
+    ("postgresql://ada:ses/ame@host/db", "a slash stands before"),
+    ("postgresql://ada:sesame@host/db?sslmod=require", "unknown option"),
+    ("postgresql://ada:sesame@host/db?sslmode=maybe", "sslmode is one of"),
+    ("postgresql://ada:sesame@host/db?sslmode", "unknown option"),
+    ("postgresql://ada:sesame@host/db?pool=1", "pool is a number"),
+    ("postgresql://ada:sesame@host/db?pool=1000", "pool is a number"),
+    ("postgresql://ada:sesame@host/db?timeout=0", "timeout is a number"),
+    ("postgresql://ada:sesame@host/db?connect_timeout=never", "connect_timeout is a number"),
+    ("postgresql://ada:sesame@host/db?pooler=maybe", "pooler is true or false"),
+    ("postgresql://ada:sesame@host/db?pool=3&pool=4", "given twice"),
+    ("mysql://ada:sesame@host/db?unix_socket=/tmp/x", "unknown option"),
 ]
 
 
 def test_the_table_is_long_enough() -> None:
-    assert len(FILES) + len(REFUSED) + len(SERVERS) >= 40
+    assert len(FILES) + len(REFUSED) + len(SERVERS) + len(SERVERS_REFUSED) >= 40
 
 
 @pytest.mark.parametrize(("text", "path"), FILES)
@@ -133,28 +161,67 @@ def test_the_rest_is_refused_and_nothing_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("text", "backend"), SERVERS)
-def test_servers_are_known_and_not_there_yet(text: str, backend: str) -> None:
+@pytest.mark.parametrize(("text", "backend", "user", "password", "host", "port", "database"), SERVERS)
+def test_servers(
+    text: str, backend: str, user: str | None, password: str | None, host: str, port: int, database: str
+) -> None:
     found = parse_url(text)
     assert isinstance(found, ServerUrl)
-    assert found.backend == backend
-    with pytest.raises(StoreNotAvailable) as caught:
-        open_store(text)
-    assert backend in str(caught.value)
-    for shown in (str(caught.value), repr(caught.value), repr(found), found.shown):
+    assert (found.backend, found.user, found.password) == (backend, user, password)
+    assert (found.host, found.port, found.database) == (host, port, database)
+    store = open_store(text)
+    for shown in (repr(found), found.shown, store.name, repr(store)):
         assert "sesame" not in shown
+
+
+@pytest.mark.parametrize(("text", "problem"), SERVERS_REFUSED)
+def test_servers_that_are_refused(text: str, problem: str) -> None:
+    with pytest.raises(BadStoreUrl, match=problem) as caught:
+        open_store(text)
+    assert "sesame" not in f"{caught.value} {caught.value!r} {caught.value.hint}"
+    assert caught.value.hint
+
+
+def test_options_of_servers() -> None:
+    found = parse_url("postgres://h/d?pool=9&timeout=2.5&connect_timeout=1&sslmode=verify-full&pooler=true")
+    assert isinstance(found, ServerUrl)
+    assert (found.pool, found.timeout, found.connect_timeout) == (9, 2.5, 1.0)
+    assert (found.tls, found.pooler) == ("verify-full", True)
+    plain = parse_url("mysql://h/d?ssl-mode=VERIFY_CA&ssl_ca=/nowhere.pem")
+    assert isinstance(plain, ServerUrl)
+    assert (plain.tls, plain.root) == ("verify-ca", "/nowhere.pem")
+    with pytest.raises(BadStoreUrl, match="cannot be used"):
+        plain.tls_context()
+
+
+@pytest.mark.parametrize(
+    ("mode", "checks", "names"),
+    [("prefer", False, False), ("require", False, False), ("verify-ca", True, False), ("verify-full", True, True)],
+)
+def test_what_is_checked_of_a_certificate(mode: str, checks: bool, names: bool) -> None:
+    found = parse_url(f"mysql://h/d?sslmode={mode}")
+    assert isinstance(found, ServerUrl)
+    context = found.tls_context()
+    assert context is not None
+    assert (context.verify_mode == ssl.CERT_REQUIRED, context.check_hostname) == (checks, names)
+
+
+def test_no_encryption_where_none_is_wanted() -> None:
+    found = parse_url("mysql://h/d?sslmode=disable")
+    assert isinstance(found, ServerUrl)
+    assert found.tls_context() is None
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "postgresql://ada:sesame@host/db",
         "postgresql://ada:sesame@",
         "postgresql://ada:ses@me:sesame@host",
         "redis://ada:sesame@host",
         "postgres:/ada:sesame@host",
         "mysql+pymysql://ada:sesame@host/db",
         "mysql+x://host/db?user=ada&password=sesame",
+        "mysql://host/db?password=sesame&passwrd=sesame&x",
         "nonsense://host?token=sesame&x=1",
         "sqlite://ada:sesame@host/x.db",
         "ada:sesame@host",
@@ -162,7 +229,7 @@ def test_servers_are_known_and_not_there_yet(text: str, backend: str) -> None:
 )
 def test_no_message_shows_a_password(text: str) -> None:
     assert "sesame" not in mask(text)
-    with pytest.raises((BadStoreUrl, StoreNotAvailable)) as caught:
+    with pytest.raises(BadStoreUrl) as caught:
         open_store(text)
     assert "sesame" not in f"{caught.value} {caught.value!r} {caught.value.hint}"
 

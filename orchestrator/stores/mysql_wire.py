@@ -1,0 +1,307 @@
+"""One connection to MariaDB or MySQL: how it is opened, what is sent over it, and what its errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiomysql.connection import Connection
+from pymysql.constants import CLIENT
+from pymysql.err import Error as MysqlError
+
+from orchestrator.journal.errors import (
+    BadData,
+    Conflict,
+    SchemaIncomplete,
+    StoreDamaged,
+    StoreFailed,
+    StoreFull,
+    StoreNotWritable,
+    StoreRefused,
+    StoreUnavailable,
+    Unknown,
+)
+from orchestrator.stores.pool import Busy, Lost
+from orchestrator.stores.statements import MARIADB, MYSQL, MYSQL_MODE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.stores.server_urls import ServerUrl
+
+CONNECT_AGAIN_SECONDS = 0.1
+
+_NO_VALUE = 1048
+_DUPLICATE = frozenset({1062, 1586})
+_LOST = frozenset(
+    {1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2003, 2006, 2013, 2014, 2055, 4031}
+)
+_FULL_OF_CONNECTIONS = frozenset({1040, 1203, 1226})
+_BUSY = frozenset({1205, 1213, 3572})
+_UNAVAILABLE = frozenset({1037, 1041, 1135, 1317, 1969, 3024, *_FULL_OF_CONNECTIONS})
+_REFUSED = frozenset({1044, 1045, 1049, 1129, 1130, 1251, 1524, 1698, 1820, 1862, 2026, 2059, 3118})
+_NOT_WRITABLE = frozenset({1036, 1142, 1143, 1227, 1290, 1792, 1836, 4047})
+_NO_SUCH_TABLE = frozenset({1146, 1054, 1932})
+_FULL = frozenset({20, 1021, 1114, 3675})
+_ON_DISK = frozenset({3, 1004, 1005, 1026, 1030})
+_NO_SPACE = re.compile(r"(?:errno|errcode|error):? 28\b", re.IGNORECASE)  # ENOSPC, which comes in words alone
+_DAMAGED = frozenset({126, 127, 144, 145, 1030, 1034, 1194, 1712, 1877})
+_BAD_DATA = frozenset({1048, 1153, 1264, 1300, 1366, 1406, 1690, 3140, 3988})
+_UNKNOWN_AT_COMMIT = frozenset({1105, 1180, 1181, 1030, 1021, 1026, *_LOST})
+
+
+class Answer(NamedTuple):
+    """What one statement gave: how many rows it met, and the rows of a query."""
+
+    affected: int
+    rows: Sequence[tuple[Any, ...]]
+
+
+class _Wire(Connection):
+    """aiomysql's connection, with whole exchanges of several statements and without a way around TLS."""
+
+    def __init__(self, url: ServerUrl) -> None:
+        super().__init__(
+            host=url.host,
+            port=url.port,
+            user=url.user,
+            password=url.password or "",
+            db=url.database,
+            charset="utf8mb4",
+            autocommit=True,
+            client_flag=CLIENT.FOUND_ROWS,
+            ssl=url.tls_context(),
+            program_name="orch",
+        )
+        self._url = url
+        self.answered = 0
+
+    @property
+    def mariadb(self) -> bool:
+        return "mariadb" in self.server_version.lower()
+
+    @property
+    def gone(self) -> bool:
+        """True once the other side has closed."""
+        return self._reader is None or self._reader.at_eof() or self._reader.exception() is not None
+
+    async def open(self) -> None:
+        await self._connect()
+
+    async def _request_authentication(self) -> None:
+        """Where the server has no TLS, aiomysql would go on without it and say that it has it."""
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            if self._url.tls != "prefer":
+                raise MysqlError(2026, "the server offers no TLS, and the URL asks for it")
+            self._ssl_context = None
+            self.client_flag &= ~CLIENT.SSL
+        await super()._request_authentication()
+
+    async def exchange(self, text: bytes) -> list[Answer]:
+        """Send statements, and read the answers of all; ``answered`` counts them."""
+        self.answered = 0
+        await self.query(text)
+        out: list[Answer] = []
+        while True:
+            found: Any = self._result
+            out.append(Answer(found.affected_rows, found.rows or ()))
+            self.answered += 1
+            if not found.has_next:
+                return out
+            await self.next_result()
+
+
+async def connect(url: ServerUrl) -> MysqlSession:
+    """A connection. One that is refused since the server is starting, or full, is tried again while there is time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + url.connect_timeout
+    while True:
+        wire = _Wire(url)
+        left = deadline - loop.time()
+        try:
+            return await asyncio.wait_for(_prepared(wire, url), left)
+        except TimeoutError as error:
+            wire.close()
+            reason = f"{url.host}:{url.port} did not answer within {url.connect_timeout:g} s"
+            raise StoreUnavailable(url.shown, reason=reason) from error
+        except BaseException as error:
+            wire.close()
+            if not isinstance(error, (MysqlError, OSError, asyncio.IncompleteReadError)):
+                raise
+            if _code(error) not in _FULL_OF_CONNECTIONS or left <= 2 * CONNECT_AGAIN_SECONDS:
+                raise _meaning(error, url) from error
+        await asyncio.sleep(CONNECT_AGAIN_SECONDS)
+
+
+async def _prepared(wire: _Wire, url: ServerUrl) -> MysqlSession:
+    await wire.open()
+    dialect = MARIADB if wire.mariadb else MYSQL
+    ms = int(url.timeout * 1000)
+    settings = [f"sql_mode = '{MYSQL_MODE}'", "innodb_lock_wait_timeout = 2", "time_zone = '+00:00'"]
+    if wire.mariadb:
+        settings += [f"max_statement_time = {url.timeout}", "idle_transaction_timeout = 5"]
+    else:
+        settings += [f"max_execution_time = {ms}", "wait_timeout = 15"]
+    answers = await wire.exchange(
+        f"SET NAMES utf8mb4 COLLATE {dialect.collation}; SET SESSION {', '.join(settings)}; "
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT @@max_allowed_packet".encode()
+    )
+    return MysqlSession(url, wire, max_packet=answers[-1].rows[0][0])
+
+
+class MysqlSession:
+    """One connection. A statement that takes longer than its time loses it. ``max_packet`` in bytes."""
+
+    def __init__(self, url: ServerUrl, wire: _Wire, *, max_packet: int) -> None:
+        self._url = url
+        self._wire = wire
+        self._busy = False
+        self._forgotten = False
+        self._texts: dict[str, list[bytes]] = {}
+        self.max_packet = max_packet
+        self.mariadb = wire.mariadb
+
+    @property
+    def broken(self) -> bool:
+        return self._busy or self._wire.closed or self._wire.gone
+
+    @property
+    def whole(self) -> bool:
+        return not self.broken and not self._forgotten and not self._wire.get_transaction_status()
+
+    async def run(self, statement: str, values: Sequence[Any] = ()) -> int:
+        return (await self.ask(self.filled(statement, values)))[0].affected
+
+    async def all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        return list((await self.ask(self.filled(statement, values)))[0].rows)
+
+    async def begin(self) -> None:
+        await self.ask("BEGIN")
+
+    async def commit(self, *last: str | bytes) -> None:
+        """End the transaction, after these last statements. ``Unknown`` where its end is not known."""
+        try:
+            await self._ask(*last, "COMMIT")
+        except (MysqlError, OSError) as error:
+            # What fails before COMMIT keeps the server from it.
+            doubtful = _LOST if self._wire.answered < len(last) else _UNKNOWN_AT_COMMIT
+            if _code(error) in doubtful or not isinstance(error, MysqlError):
+                self.abandon()
+                raise Unknown(self._url.shown) from error
+            await self.undo()
+            # A row without a run: the fence did not let its slice through.
+            raise (Conflict(None) if _code(error) == _NO_VALUE else _meaning(error, self._url)) from error
+
+    async def roll_back(self) -> None:
+        await self.ask("ROLLBACK")
+
+    async def undo(self) -> None:
+        """Roll back; a connection that cannot is thrown away."""
+        try:
+            if not self.broken:
+                await self.roll_back()
+        except StoreUnavailable:
+            self.abandon()
+
+    async def aclose(self) -> None:
+        await self._wire.ensure_closed()
+
+    def forget(self) -> None:
+        """Lend this session to nobody else."""
+        self._forgotten = True
+
+    def abandon(self) -> None:
+        self._wire.close()
+
+    async def ask(self, *statements: str | bytes) -> list[Answer]:
+        """Statements in one exchange; the server stops at the first that fails."""
+        try:
+            return await self._ask(*statements)
+        except (MysqlError, OSError) as error:
+            raise _meaning(error, self._url) from error
+
+    async def _ask(self, *statements: str | bytes) -> list[Answer]:
+        """One exchange. Interrupted, it leaves the session broken."""
+        text = b"; ".join([item.encode() if isinstance(item, str) else item for item in statements])
+        if len(text) > self.max_packet - 1:
+            raise BadData(None, problem=f"{len(text)} bytes do not fit max_allowed_packet ({self.max_packet} bytes)")
+        self._busy = True
+        # A little later than the server's own limit, which leaves the connection whole.
+        alarm = asyncio.get_running_loop().call_later(self._url.timeout * 1.2 + 0.2, self.abandon)
+        try:
+            answers = await self._wire.exchange(text)
+        except MysqlError:
+            self._busy = False
+            raise
+        finally:
+            alarm.cancel()
+        self._busy = False
+        return answers
+
+    def filled(self, statement: str, values: Sequence[Any]) -> bytes:
+        """The statement with its values in it."""
+        if (parts := self._texts.get(statement)) is None:
+            parts = self._texts[statement] = statement.encode().split(b"?")
+        if len(parts) != len(values) + 1:
+            raise ValueError(f"{len(values)} values for {len(parts) - 1} places")
+        out = [parts[0]]
+        for value, part in zip(values, parts[1:], strict=True):
+            out += (literal(value), part)
+        return b"".join(out)
+
+
+def literal(value: Any) -> bytes:
+    """A value as SQL, in the modes that every session sets. Raises ``BadData`` for a text that is not UTF-8."""
+    match value:
+        case None:
+            return b"NULL"
+        case bool() | int():
+            return b"%d" % value
+        case bytes():
+            return b"_binary'" + _escaped(value) + b"'"
+        case str():
+            try:
+                return b"'" + _escaped(value.encode()) + b"'"
+            except UnicodeEncodeError as error:
+                raise BadData(None, problem=f"a text is not UTF-8: {error.reason}") from error
+        case _:
+            raise TypeError(f"no SQL for a {type(value).__name__}")
+
+
+def _escaped(data: bytes) -> bytes:
+    return data.replace(b"\\", b"\\\\").replace(b"'", b"\\'")
+
+
+def _code(error: BaseException) -> int:
+    first = error.args[0] if error.args else 0
+    return first if isinstance(error, MysqlError) and isinstance(first, int) else 0
+
+
+def _meaning(error: BaseException, url: ServerUrl) -> Exception:
+    """What an error means for its user."""
+    shown, code = url.shown, _code(error)
+    cause = error.__cause__
+    if isinstance(error, ssl.SSLCertVerificationError) or isinstance(cause, ssl.SSLCertVerificationError):
+        return StoreRefused(shown, reason=str(cause or error))
+    reason = str(error.args[1])[:300] if len(error.args) > 1 else str(error)[:300] or type(error).__name__
+    if code in _FULL or (code in _ON_DISK and _NO_SPACE.search(reason)):
+        return StoreFull(shown)
+    for codes, kind in (
+        (_LOST, Lost),
+        (_BUSY, Busy),
+        (_UNAVAILABLE, StoreUnavailable),
+        (_REFUSED, StoreRefused),
+        (_NOT_WRITABLE, StoreNotWritable),
+        (_DAMAGED, StoreDamaged),
+    ):
+        if code in codes:
+            return kind(shown, reason=reason)
+    if code in _DUPLICATE:
+        return Conflict(None)
+    if code in _NO_SUCH_TABLE:
+        return SchemaIncomplete(shown, missing=[reason])
+    if code in _BAD_DATA:
+        return BadData(None, problem=reason)
+    return Lost(shown, reason=reason) if code == 0 else StoreFailed(shown, reason=reason)

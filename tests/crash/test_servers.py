@@ -1,0 +1,109 @@
+"""The crash suite on database servers, and processes that come all at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import Counter
+
+import anyio
+import pytest
+
+from orchestrator.stores import open_store
+from tests.crash.checks import broken
+from tests.crash.lab import ENDS, Lab, records_of
+from tests.crash.test_crash import stopped_and_taken_over, suite
+from tests.databases import database
+from tests.services import or_skip
+
+FULL = os.environ.get("ORCH_PROVE") == "1"
+
+
+@pytest.fixture(params=["postgres", "mysql"])
+def server(request):
+    with or_skip(request.param) as found:
+        yield found.url
+
+
+@pytest.fixture(params=["postgres", "mysql"])
+def url(request):
+    with database(request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def lab(tmp_path, url):
+    found = Lab(tmp_path, lease=1.0, url=url)
+    yield found
+    found.close()
+
+
+@pytest.mark.timeout(3600)
+def test_no_invariant_breaks_wherever_a_run_is_killed(server, capsys):
+    count = os.environ.get("POINTS", "80")
+    found = suite("--random", count, "--seed", os.environ.get("SEED", "1"), "--store", server)
+    with capsys.disabled():
+        print("\n" + found.stdout + found.stderr)
+    assert found.returncode == 0, found.stdout
+    lines = dict(line.rsplit(None, 1) for line in found.stdout.splitlines()[1:11])
+    counts = {name.strip(): int(count) for name, count in lines.items() if count.isdigit()}
+    assert all(counts.values()), counts
+    assert sum(counts.values()) >= 200
+
+
+@pytest.mark.timeout(300)
+def test_a_driver_that_was_stopped_past_its_lease_commits_nothing(lab):
+    wrong = [line for _ in range(25 if FULL else 1) for line in stopped_and_taken_over(lab, 4)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.timeout(300)
+def test_of_fifty_that_resume_one_run_one_drives_and_the_others_are_refused(lab):
+    whole = lab.case()
+    assert lab.run(whole) == 0
+    outputs = records_of(whole)[-1].body["outputs"]
+    case = lab.case()
+    assert lab.run(case, at=("after_commit", 6)) == -signal.SIGKILL
+    read, write = os.pipe()
+    pids = [lab.fork(case, resume=True, wait_for=read) for _ in range(50)]
+    os.write(write, b"g" * 50)
+    codes = Counter(lab.wait(pid) for pid in pids)
+    os.close(read)
+    os.close(write)
+    errors = "\n".join(path.read_text() for path in case.folder.glob("error-*"))
+    assert codes[ENDS["held"]] == 49, (codes, errors)
+    assert codes[0] + codes[ENDS["paused"]] == 1, codes
+    lab.finish(case)
+    assert not broken(lab, case, outputs=outputs)
+
+
+@pytest.mark.timeout(120)
+def test_ten_processes_make_the_tables_at_once(url):
+    read, write = os.pipe()
+    pids: list[int] = []
+    for _ in range(10):
+        if (pid := os.fork()) == 0:
+            code = 70
+            try:
+                os.read(read, 1)
+                code = anyio.run(_boot, url)
+            except BaseException as error:  # noqa: BLE001  the parent sees the exit code
+                print(repr(error), file=sys.stderr)
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    os.write(write, b"g" * 10)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    os.close(read)
+    os.close(write)
+    assert codes == [0] * 10
+
+
+async def _boot(url: str) -> int:
+    store = open_store(url)
+    await store.open()
+    try:
+        return len(await store.check())
+    finally:
+        await store.aclose()

@@ -1,0 +1,156 @@
+"""``orch export`` and ``orch import``: a run moves with all that it needs, or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Orch = Callable[..., str]
+
+OLD, NEW = "sqlite:///old.db", "sqlite:///new.db"
+PIPELINE = """\
+version: 1
+name: reader
+inputs:
+  note: {type: file}
+steps:
+  first: {run: "echo one"}
+  read: {needs: [first], run: 'test -e ROOT/go && cat "$1"', args: ["${{ inputs.note }}"]}
+outputs:
+  said: ${{ steps.read.output.stdout }}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own to work in, with nothing of this machine's user."""
+    for name in ("ORCH_STORE", "GITHUB_ACTIONS", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reader.yaml").write_text(PIPELINE.replace("ROOT", str(tmp_path)))
+    (tmp_path / "note.txt").write_text("hello\n")
+    return tmp_path
+
+
+@pytest.fixture
+def orch(folder: Path, capfd: pytest.CaptureFixture[str]) -> Orch:
+    """What a command prints; where another exit code is expected, what it says."""
+
+    def call(*args: str, code: int = 0) -> str:
+        capfd.readouterr()
+        found = main(list(args))
+        printed = capfd.readouterr()
+        assert found == code, printed.out + printed.err
+        return printed.out if code == 0 else printed.err
+
+    return call
+
+
+@pytest.fixture
+def file(folder: Path, orch: Orch) -> Path:
+    """The export of a run that failed for want of a file ``go``."""
+    orch("run", "reader.yaml", "--id", "x", "--label", "team=a", "-i", "note=note.txt", "--store", OLD, code=1)
+    exported = folder / "x.jsonl"
+    exported.write_text(orch("export", "x", "--store", OLD))
+    return exported
+
+
+def rewritten(file: Path, change: Callable[[list[dict[str, Any]]], Any]) -> str:
+    """Another file, with something changed; its name."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    change(lines)
+    other = file.with_name("other.jsonl")
+    other.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(other)
+
+
+def test_a_run_moves_with_its_files_and_ends_elsewhere(folder: Path, file: Path, orch: Orch) -> None:
+    said = json.loads(orch("import", str(file), "--store", NEW))
+    assert said == {"format": "orch.import/1", "run": "x", "store": f"sqlite:{folder}/new.db"}
+    assert orch("export", "x", "--store", NEW) == file.read_text()
+    (row,) = json.loads(orch("list", "--store", NEW))["runs"]
+    (old,) = json.loads(orch("list", "--store", OLD))["runs"]
+    assert row == old | {"updated_at": row["updated_at"]}
+    (folder / "old.db").unlink()
+    shutil.rmtree(folder / "old.db.files")
+    (folder / "note.txt").unlink()
+    (folder / "go").touch()
+    assert json.loads(orch("resume", "x", "--retry-failed", "--store", NEW)) == {"said": "hello\n"}
+    assert json.loads(orch("verify", "x", "--store", NEW))["ok"]
+
+
+def test_it_is_found_where_it_went(folder: Path, file: Path, orch: Orch) -> None:
+    orch("import", str(file), "--store", NEW)
+    assert json.loads(orch("show", "x"))["run"]["labels"] == {"team": "a"}
+
+
+def test_it_comes_through_a_pipe(file: Path, orch: Orch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
+    orch("import", "-", "--store", NEW)
+    assert orch("export", "x", "--store", NEW) == file.read_text()
+
+
+def test_a_run_that_has_not_ended_rests(file: Path, orch: Orch) -> None:
+    def cut(lines: list[dict[str, Any]]) -> None:
+        lines[:] = [line for line in lines if line.get("kind") not in ("run_finished", "failed")]
+
+    orch("import", rewritten(file, cut), "--store", NEW)
+    (row,) = json.loads(orch("list", "--store", NEW))["runs"]
+    assert (row["status"], row["reason"], row["wake_at"]) == ("paused", "imported", None)
+    orch("resume", "x", "--store", NEW, code=5)
+
+
+def test_what_is_there_stays_as_it_is(folder: Path, file: Path, orch: Orch) -> None:
+    orch("import", str(file), "--store", NEW)
+    (folder / "go").touch()
+    orch("resume", "x", "--retry-failed", "--store", NEW)
+    before = orch("export", "x", "--store", NEW)
+    assert "exists already" in orch("import", str(file), "--store", NEW, code=2)
+    assert "exists already" in orch("import", str(file), "--store", OLD, code=2)
+    assert orch("export", "x", "--store", NEW) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda lines: lines.pop(2), "the row is missing"),
+        (lambda lines: lines.__delitem__(slice(1, None)), "does not begin a run"),
+        (lambda lines: lines[1]["body"].update(name="other"), "its sum does not match"),
+        (lambda lines: lines[2].update(seq="2"), "line 3 is no row"),
+        (lambda lines: lines[0].update(run="../x"), "rows of another run"),
+        (lambda lines: lines[0].update(row={"labels": {"a": 1}}), "does not say how the run stands"),
+        (lambda lines: lines[0].update(row={"root_id": 7}), "does not say how the run stands"),
+        (lambda lines: lines[0]["graph"].update(name="other"), "its graph is not the one"),
+        (lambda lines: lines.pop(), "it lacks the stored content"),
+        (lambda lines: lines[-1].update(base64="AAAA"), "is not the one that its name says"),
+        (lambda lines: lines[-1].update(base64="?"), "a stored content of it cannot be read"),
+        (lambda lines: lines[0].update(format="orch.export/2"), "its first line is not of format"),
+    ],
+)
+def test_a_file_that_is_not_right_makes_no_run(
+    file: Path, orch: Orch, change: Callable[[list[dict[str, Any]]], Any], says: str
+) -> None:
+    assert says in orch("import", rewritten(file, change), "--store", NEW, code=7)
+    assert json.loads(orch("db", "init", "--url", NEW))
+    assert json.loads(orch("list", "--store", NEW))["runs"] == []
+
+
+def test_a_redacted_export_makes_no_run(folder: Path, file: Path, orch: Orch) -> None:
+    redacted = folder / "redacted.jsonl"
+    redacted.write_text(orch("export", "x", "--redact", "--store", OLD))
+    assert "hello" not in redacted.read_text()
+    assert "base64" not in redacted.read_text()
+    assert "its values were left out" in orch("import", str(redacted), "--store", NEW, code=7)
+    assert "No such file" in orch("import", "nowhere.jsonl", "--store", NEW, code=7)
