@@ -90,18 +90,16 @@ def _store_problems(loaded: Loaded) -> list[Diagnostic]:
     """What is wrong with the file's own store. One that holds secrets is known when the run has them."""
     from orchestrator.journal.errors import BadStoreUrl
     from orchestrator.spec.diagnostics import Diagnostic
-    from orchestrator.stores.urls import ServerUrl, parse_url
+    from orchestrator.stores.urls import parse_url
 
     store = loaded.data.get("store")
     if not isinstance(store, str) or not store or "${{" in store:
         return []
     mark = loaded.mark(("store",))
     try:
-        place = parse_url(store)
+        parse_url(store)
     except BadStoreUrl as error:
         return [Diagnostic(error.code, error.message, mark, error.hint)]
-    if isinstance(place, ServerUrl):
-        return [Diagnostic("E190", f"a store in {place.backend} is not available yet", mark)]
     return []
 
 

@@ -19,7 +19,7 @@ TEXT = "version: 1\nstore: {}\nsecrets: [PW]\nsteps: {{a: {{set: {{x: 1}}}}}}\n"
         ("foo", "E920"),
         ("sqlite:///runs.db?mode=no", "E920"),
         ("redis://host/0", "E920"),
-        ("postgresql://me:hunter2@host/runs", "E190"),
+        ("postgresql://me:hunter2@host/runs?pool=many", "E920"),
     ],
 )
 def test_the_files_own_store_is_looked_at_with_the_rest(tmp_path: Path, store: str, code: str) -> None:
@@ -33,7 +33,7 @@ def test_the_files_own_store_is_looked_at_with_the_rest(tmp_path: Path, store: s
         read_pipeline(str(path))
 
 
-@pytest.mark.parametrize("store", ["sqlite:///runs.db", "'memory:'", "'postgresql://me:${{ secrets.PW }}@host/runs'"])
+@pytest.mark.parametrize("store", ["sqlite:///runs.db", "'memory:'", "'postgresql://me:${{ secrets.PW }}@host/runs'", "mariadb://host/runs"])
 def test_a_store_that_can_be_is_let_be(tmp_path: Path, store: str) -> None:
     path = tmp_path / "pipeline.yaml"
     path.write_text(TEXT.format(store))
