@@ -33,7 +33,9 @@ def test_the_files_own_store_is_looked_at_with_the_rest(tmp_path: Path, store: s
         read_pipeline(str(path))
 
 
-@pytest.mark.parametrize("store", ["sqlite:///runs.db", "'memory:'", "'postgresql://me:${{ secrets.PW }}@host/runs'", "mariadb://host/runs"])
+@pytest.mark.parametrize(
+    "store", ["sqlite:///runs.db", "'memory:'", "'postgresql://me:${{ secrets.PW }}@host/runs'", "mariadb://host/runs"]
+)
 def test_a_store_that_can_be_is_let_be(tmp_path: Path, store: str) -> None:
     path = tmp_path / "pipeline.yaml"
     path.write_text(TEXT.format(store))
