@@ -62,7 +62,7 @@ class ModelRequest:
     messages: list[Message]
     tools: list[ToolSpec]
     output_schema: dict[str, Any] | None = None
-    scope: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    scope: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Reply:
     model: str = ""
     request_id: str = ""
     raw_stop: str = ""
-    detail: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    detail: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def invalid_input(args: Any) -> str | None:

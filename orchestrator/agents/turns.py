@@ -45,7 +45,7 @@ class Stop:
 
     code: str
     message: str
-    more: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    more: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 Action: TypeAlias = "CallModel | CallTools | Finish | Stop"
