@@ -12,6 +12,8 @@ DEV     := $(VENV)/.dev
 
 TESTS ?= tests
 PYTEST_ARGS ?=
+# Crashes that each database sees in `make crash`; empty: a seeded sample.
+POINTS ?=
 # These packages decide what a run is and what it may repeat: no branch of them goes untested.
 GATED := orchestrator/expr/*,orchestrator/spec/*,orchestrator/graph/*,orchestrator/compiler/*,orchestrator/journal/*,orchestrator/engine/decide.py
 
@@ -61,8 +63,8 @@ types: $(DEV) ## basedpyright, strict
 imports: $(DEV) ## the layers: imports point down
 	$(BIN)/lint-imports
 
-crash: $(DEV) ## kill a run at every boundary, resume, and check what is promised
-	$(BIN)/python -m pytest tests/crash -m 'not prove' $(PYTEST_ARGS)
+crash: $(DEV) ## kill runs at every boundary, resume, check what is promised; POINTS=1000: so many crashes on each database
+	POINTS=$(POINTS) $(BIN)/python -m pytest tests/crash -m 'not prove' $(PYTEST_ARGS)
 
 prove: $(DEV) ## every proof at its full count (long)
 	ORCH_PROVE=1 $(BIN)/python -m pytest $(TESTS) -m 'prove or not prove' --timeout=3600 $(PYTEST_ARGS)

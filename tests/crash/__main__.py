@@ -1,13 +1,15 @@
 """Kill the reference pipeline everywhere, resume it, and check what is promised.
 
 ``python -m tests.crash --random 300 --jobs 2 --seed 1 [--fault NAME] [--store URL]`` prints the crashes per boundary,
-where the random kills fell, and every broken invariant; exit 1 where there is one.
+where the random kills fell, and every broken invariant; exit 1 where there is one. With ``--points 1000`` random kills
+follow until there have been a thousand crashes of all kinds.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -18,11 +20,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.crash.checks import broken
 from tests.crash.lab import Case, Lab, records_of, rows_of
 from tests.databases import made
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 POINTS = (
     "before_begin", "after_begin", "before_commit", "after_commit", "before_effect", "after_effect", "before_apply",
@@ -70,13 +75,21 @@ def uninterrupted(lab: Lab) -> Whole:
 
 
 def scenarios(whole: Whole, args: argparse.Namespace) -> list[tuple[Any, ...]]:
-    """Every passing of every point; random instants; random instants of the recovery after a boundary."""
+    """Every passing of every point; random instants of the recovery after a boundary; random instants."""
     boundaries = [("at", name, n) for name in POINTS for n in range(1, whole.passed[name] + 1)]
     if args.boundaries:
         boundaries = random.Random(args.seed).sample(boundaries, min(args.boundaries, len(boundaries)))
-    at_random = [("random", index) for index in range(args.random)]
     again = [("again", name, n, index) for index, (_, name, n) in enumerate(boundaries[:: max(1, args.again)])]
-    return boundaries + at_random + (again if args.again else [])
+    at_random = [("random", index) for index in range(args.random)]
+    return boundaries + (again if args.again else []) + at_random
+
+
+def share(whole: Whole, index: int, args: argparse.Namespace, report: Report) -> Iterator[tuple[Any, ...]]:
+    """One job's part of the scenarios, and then random instants until its part of ``--points`` is reached."""
+    yield from scenarios(whole, args)[index :: args.jobs]
+    more = itertools.count(args.random + index, args.jobs)
+    while sum(report.crashes.values()) * args.jobs < args.points:
+        yield ("random", next(more))
 
 
 def play(lab: Lab, whole: Whole, scenario: tuple[Any, ...], report: Report, args: argparse.Namespace) -> Case:
@@ -130,7 +143,7 @@ def job(index: int, args: argparse.Namespace, folder: Path) -> Report:
     try:
         whole = uninterrupted(lab)
         report = Report()
-        for scenario in scenarios(whole, args)[index :: args.jobs]:
+        for scenario in share(whole, index, args, report):
             play(lab, whole, scenario, report, args)
             if args.fault and report.broken:
                 break
@@ -142,6 +155,7 @@ def job(index: int, args: argparse.Namespace, folder: Path) -> Report:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--random", type=int, default=300)
+    parser.add_argument("--points", type=int, default=0, help="go on with random kills until so many crashes")
     parser.add_argument("--boundaries", type=int, default=0, help="a sample of so many; 0: all")
     parser.add_argument("--again", type=int, default=4, help="of every so many boundaries, die again in the recovery")
     parser.add_argument("--jobs", type=int, default=2)
@@ -170,8 +184,8 @@ def main() -> int:
             return 2
         for index in range(args.jobs):
             report.add(json.loads((folder / f"report{index}").read_text()))
-    total = sum(report.crashes.values())
-    print(f"seed {args.seed}: {report.runs} runs, {total} crashes, {time.perf_counter() - start:.0f} s")
+    total, name = sum(report.crashes.values()), "sqlite" if args.store is None else args.store.partition(":")[0]
+    print(f"{name}, seed {args.seed}: {report.runs} runs, {total} crashes, {time.perf_counter() - start:.0f} s")
     for point in (*POINTS, "random", "recovery"):
         print(f"  {point:14} {report.crashes[point]:5}")
     if report.random:

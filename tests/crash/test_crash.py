@@ -1,4 +1,4 @@
-"""The crash suite. Counts: a seeded run of at least 500 crashes, or as many random ones as ``POINTS`` says."""
+"""The crash suite. ``POINTS`` is how many crashes each database sees; unset, a seeded sample."""
 
 from __future__ import annotations
 
@@ -33,18 +33,27 @@ def suite(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(3600)
-def test_no_invariant_breaks_wherever_a_run_is_killed(capsys):
-    found = suite("--random", os.environ.get("POINTS", "330"), "--seed", os.environ.get("SEED", "1"))
+def killed_everywhere(capsys, points: int, *args: str) -> None:
+    """Crashes at every boundary, in recoveries, and at random until there have been ``points``, or ``POINTS``: none
+    breaks an invariant. The counts are printed.
+    """
+    points = int(os.environ.get("POINTS") or points)
+    found = suite("--random", "40", "--points", str(points), "--seed", os.environ.get("SEED") or "1", *args)
     with capsys.disabled():
         print("\n" + found.stdout + found.stderr)
     assert found.returncode == 0, found.stdout
     lines = dict(line.rsplit(None, 1) for line in found.stdout.splitlines()[1:11])
-    counts = {name.strip(): int(count) for name, count in lines.items() if count.isdigit()}
+    counts = {name.strip(): int(count) for name, count in lines.items()}
+    assert len(counts) == 10
     assert all(counts.values()), counts
-    assert sum(counts.values()) >= 500
+    assert sum(counts.values()) >= points
     inside = next(line for line in found.stdout.splitlines() if "between" in line)
     assert int(inside.rsplit(None, 1)[1].rstrip("%")) >= 60
+
+
+@pytest.mark.timeout(7200)
+def test_no_invariant_breaks_wherever_a_run_is_killed(capsys):
+    killed_everywhere(capsys, 500)
 
 
 @pytest.mark.timeout(300)
