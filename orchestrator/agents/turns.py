@@ -115,11 +115,17 @@ def _unfenced(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A tool under the name that a model calls it by. ``tool`` is None for one that is built in."""
+    """A tool under the name that a model calls it by.
+
+    ``kind`` says what performs a call: ``tool`` (then ``tool`` and ``operation`` say which), else a kind of step for
+    calls that are built in, to which ``name`` means something (a delegate, say).
+    """
 
     spec: ToolSpec
-    tool: ToolDef | None
+    tool: ToolDef | None = None
     operation: str | None = None
+    kind: str = "tool"
+    name: str = ""
 
 
 def wire_name(name: str) -> str:
@@ -141,7 +147,7 @@ def offers_of(agent: AgentDef) -> dict[str, Offer]:
             offers[name] = Offer(ToolSpec(name, tool.description or tool.name, tool.input or _NO_ARGUMENTS), tool)
     if offers:
         offers["read_result"] = Offer(
-            ToolSpec("read_result", READ_RESULT.description, READ_RESULT.input), None, "read_result"
+            ToolSpec("read_result", READ_RESULT.description, READ_RESULT.input), kind="read_result"
         )
     return offers
 

@@ -44,13 +44,32 @@ class OnDoubt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetDef:
+    """Bounds of what a part of a run may spend, each None where there is none.
+
+    ``usd`` in micro-dollars, ``time`` and ``deadline`` in microseconds.
+    """
+
+    usd: int | None = None
+    tokens: int | None = None
+    time: int | None = None
+    deadline: int | None = None
+    model_calls: int | None = None
+    tool_calls: int | None = None
+    agents: int | None = None
+    depth: int | None = None
+    on_exceed: Literal["fail", "pause", "finish"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolDef:
     """One tool, named or defined in place (``run`` and ``python`` steps are tools in place, of kinds shell and python).
 
     ``config`` holds the kind's own keys as values; the engine renders each, and adds ``args`` (the caller's, checked
     against ``input``, then overlaid by ``fixed``) to make the performer's request. A tool in place sees what its
     step sees; ``args inputs run secrets`` are what a named one sees. ``operations``: those of a ``files`` tool, with
-    their effects.
+    their effects. ``approve`` is the source of an expression over ``args`` (None: never), ``allow`` and ``deny`` are
+    patterns over name and arguments.
     """
 
     name: str
@@ -66,6 +85,10 @@ class ToolDef:
     max_output: int = 65536
     dir: Value | None = None
     operations: Mapping[str, Effect] = field(default_factory=dict[str, Effect])
+    approve: str | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    sandbox: Literal["none", "preferred", "required"] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +100,85 @@ class ModelDef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DelegateDef:
+    """Another agent, by its name in ``Graph.agents``, that the agent may call as a tool."""
+
+    max_calls: Value | None = None
+    budget: BudgetDef | None = None
+    context: Literal["none", "summary", "full"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandoffDef:
+    """Another agent, by its name in ``Graph.agents``, that the agent may pass control to."""
+
+    returns: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpawnDef:
+    """Bounds of agents that the agent makes at run time, and what these may have."""
+
+    tools: tuple[ToolDef, ...] = ()
+    operations: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    models: tuple[ModelDef, ...] = ()
+    max_agents: Value | None = None
+    depth: Value | None = None
+    budget: BudgetDef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanDef:
+    """Bounds of steps that the agent writes at run time; empty ``kinds``: all that a plan may have."""
+
+    kinds: tuple[str, ...] = ()
+    max_steps: Value | None = None
+    budget: BudgetDef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextDef:
+    """How a long conversation is made shorter: to at most ``max_tokens``, the last ``keep`` messages as they are."""
+
+    max_tokens: int
+    keep: int | None = None
+    strategy: Literal["summarize", "drop"] = "summarize"
+    model: ModelDef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryDef:
+    """Facts over runs, in the store, under ``scope``."""
+
+    scope: str
+    recall: bool = True
+    remember: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillDef:
+    """What ``SKILL.md`` of a folder says; ``files`` are the others beside it, by relative path."""
+
+    name: str
+    description: str
+    text: str
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HooksDef:
+    """Functions as ``module:function``, and the absolute folders where they are looked for."""
+
+    before_model: str | None = None
+    after_model: str | None = None
+    before_tool: str | None = None
+    after_tool: str | None = None
+    search: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentDef:
-    """A model, instructions and tools in a loop. ``turns`` bounds its model calls."""
+    """A model, instructions and tools in a loop. ``turns`` bounds its model calls. ``share`` names boards."""
 
     name: str
     model: ModelDef
@@ -89,6 +189,18 @@ class AgentDef:
     output: Schema | None = None
     turns: Value = field(default_factory=lambda: values.Const(24))
     parallel_tools: bool = True
+    budget: BudgetDef | None = None
+    delegates: Mapping[str, DelegateDef] = field(default_factory=dict[str, DelegateDef])
+    handoffs: Mapping[str, HandoffDef] = field(default_factory=dict[str, HandoffDef])
+    spawn: SpawnDef | None = None
+    plan: PlanDef | None = None
+    context: ContextDef | None = None
+    memory: MemoryDef | None = None
+    skills: tuple[SkillDef, ...] = ()
+    share: tuple[str, ...] = ()
+    notes: bool = False
+    todo: Literal["", "own", "shared"] = ""
+    hooks: HooksDef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +322,7 @@ class Node:
     timeout: Value | None = None
     on_error: Literal["fail", "continue", "step"] = "fail"
     fallback: Node | None = None
+    budget: BudgetDef | None = None
     output: Schema | None = None
     lenient: bool = False
     dir: Value | None = None
@@ -242,7 +355,8 @@ class SecretDef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """A whole pipeline. ``sources`` maps each file read to its SHA-256; ``hash`` is that of the canonical form."""
+    """A whole pipeline. ``agents`` are those that others call or pass control to; ``sources`` maps each file read to
+    its SHA-256."""
 
     name: str
     root: Block
@@ -250,6 +364,9 @@ class Graph:
     secrets: tuple[SecretDef, ...] = ()
     outputs: Mapping[str, Value] = field(default_factory=dict[str, "Value"])
     on_failure: Node | None = None
+    agents: Mapping[str, AgentDef] = field(default_factory=dict[str, AgentDef])
+    budget: BudgetDef | None = None
+    hooks: HooksDef | None = None
     dir: Value | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     description: str = ""
@@ -266,7 +383,8 @@ class _Codec:
     classes: ClassVar[dict[str, type]] = {
         cls.__name__: cls
         for cls in (
-            Retry, OnDoubt, ToolDef, ModelDef, AgentDef, CallConfig, AgentConfig, Join, Block, GroupConfig, MapConfig,
+            Retry, OnDoubt, BudgetDef, ToolDef, ModelDef, DelegateDef, HandoffDef, SpawnDef, PlanDef, ContextDef,
+            MemoryDef, SkillDef, HooksDef, AgentDef, CallConfig, AgentConfig, Join, Block, GroupConfig, MapConfig,
             SwitchConfig, SetConfig, FailConfig, Node, InputDef, SecretDef, Graph,
         )
     }  # fmt: skip

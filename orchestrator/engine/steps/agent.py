@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, assert_never, cast
 
-from orchestrator.agents.conversation import Conversation, ToolCall, preview
-from orchestrator.agents.messages import invalid_input
+from orchestrator.agents.conversation import Conversation, preview
 from orchestrator.agents.turns import CallModel, CallTools, Finish, Stop, frame_of, next_turn, offers_of
 from orchestrator.engine.activation import Intent, Phase
+from orchestrator.engine.steps.agent_calls import call_node
 from orchestrator.engine.steps.call import Effects
 from orchestrator.engine.steps.common import Base
 from orchestrator.expr.values import Const
-from orchestrator.graph.nodes import AgentConfig, CallConfig, Node, Retry, ToolDef
+from orchestrator.graph.nodes import AgentConfig, Node, Retry
 from orchestrator.ids import digest_text
-from orchestrator.spec.types import check_value
 
 if TYPE_CHECKING:
+    from orchestrator.agents.conversation import ToolCall
     from orchestrator.agents.turns import Action, Offer
     from orchestrator.engine.activation import Act
     from orchestrator.engine.decide import Decider
@@ -183,38 +183,6 @@ class Agent(Base):
         return isinstance(act.data, Talk) and any(
             child.phase is not Phase.ENDED for child in act.data.children.values()
         )
-
-
-def call_node(owner: Node, call: ToolCall, offer: Offer | None) -> Node:
-    """The node of a tool call: what a ``tool`` step would be, or a call that fails before it begins."""
-    if offer is None:
-        return _bad(owner, call, "unknown_tool", f"there is no tool {call.name!r}")
-    if (said := invalid_input(call.args)) is not None:
-        return _bad(owner, call, "invalid_input", f"the arguments are no JSON object: {said[:200]}")
-    problems = check_value(offer.spec.schema, call.args)
-    if problems:
-        return _bad(
-            owner, call, "invalid_input", "the arguments do not fit the tool's input: " + "; ".join(problems[:5])
-        )
-    if offer.tool is None:
-        config = CallConfig(tool=ToolDef(name=call.name, kind="builtin", effect="read"), args=Const(call.args))
-        return Node(name="", id=f"{owner.id}/{call.name}", kind="read_result", config=config)
-    tool = offer.tool
-    config = CallConfig(tool=tool, args=Const(call.args), operation=offer.operation)
-    return Node(
-        name="",
-        id=f"{owner.id}/{call.name}",
-        kind="tool",
-        config=config,
-        output=tool.output,
-        lenient=True,
-        dir=owner.dir,
-    )
-
-
-def _bad(owner: Node, call: ToolCall, code: str, message: str) -> Node:
-    config = CallConfig(tool=ToolDef(name=call.name, kind="builtin"), args=Const({"code": code, "message": message}))
-    return Node(name="", id=f"{owner.id}/{call.name}", kind="bad_call", config=config)
 
 
 class Turn(Effects):

@@ -110,7 +110,7 @@ def test_tools_go_by_their_wire_name_and_results_can_be_read_on():
     assert offers["now"].spec.description == "now"
     assert check_value(offers["now"].spec.schema, {}) == []
     assert check_value(offers["now"].spec.schema, {"x": 1}) != []
-    assert (offers["read_result"].tool, offers["read_result"].operation) == (None, "read_result")
+    assert (offers["read_result"].tool, offers["read_result"].kind) == (None, "read_result")
 
 
 def test_a_files_tool_is_one_offer_per_operation_that_the_agent_has():
