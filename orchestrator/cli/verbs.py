@@ -15,6 +15,7 @@ VERBS: dict[str, str] = {
     "show": "Show a run: its steps, outputs, time and cost.",
     "logs": "Print what happened in a run, line by line.",
     "cancel": "Ask a run to end.",
+    "send": "Say something to a running agent.",
     "resolve": "Settle a step whose effect is in doubt.",
     "verify": "Prove that a journal is whole and was decided by the rules.",
     "graph": "Draw a pipeline or the graph of a run.",
@@ -27,7 +28,7 @@ VERBS: dict[str, str] = {
 }
 
 PLANNED = (
-    "fork", "test", "watch", "answer", "signal", "send", "budget", "worker", "schedule",
+    "fork", "test", "watch", "answer", "signal", "budget", "worker", "schedule",
 )  # fmt: skip
 
 

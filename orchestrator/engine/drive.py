@@ -16,6 +16,7 @@ from orchestrator.engine import outcomes
 from orchestrator.engine.decide import Decider, RunInfo
 from orchestrator.engine.effects import Effects
 from orchestrator.engine.ends import RunEnd, end_of
+from orchestrator.engine.steps.agent import reading_turn
 from orchestrator.graph.nodes import CallConfig
 from orchestrator.ids import request_id
 from orchestrator.journal.errors import Fenced, StoreError
@@ -136,6 +137,11 @@ class RunDriver:
                 return _noted(row)
             if "result" not in row.body or not check_value(act.node.output or {}, row.body["result"]):
                 return Draft("resolved", row.path, {**row.body, "by": row.by})
+        if row.kind == "message":
+            turn = reading_turn(self.decider.acts.get(row.path))
+            if turn is not None:
+                body = {"kind": "message", "by": row.by, "text": row.body["text"], "turn": turn}
+                return Draft("received", row.path, body)
         return _noted(row)
 
     def _pump(

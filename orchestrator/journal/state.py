@@ -76,7 +76,7 @@ class StepState:
 
 
 class RunState:
-    """The fold of a run's records."""
+    """The fold of a run's records. ``messages`` for agents by path: the turn that reads each, and its text."""
 
     def __init__(self) -> None:
         self.steps: dict[str, StepState] = {}
@@ -93,6 +93,7 @@ class RunState:
         self.paused: dict[str, Any] | None = None
         self.claim: dict[str, Any] = {}
         self.opens: dict[str, StepState] = {}
+        self.messages: dict[str, list[tuple[int, str]]] = {}
         self.settled = 0
         self.reserved = 0
         self.lost = 0
@@ -289,6 +290,11 @@ class RunState:
         self.finished = body
         self.finished_at = at
 
+    def _received(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        """A message for an agent has the turn that reads it with it."""
+        if "turn" in body:
+            self.messages.setdefault(path, []).append((body["turn"], body["text"]))
+
     def _noted(self, _path: str, _body: dict[str, Any], _seq: int, _at: int) -> None:
         """Records that change nothing here."""
 
@@ -308,7 +314,7 @@ class RunState:
         "paused": _paused,
         "resumed": _resumed,
         "run_finished": _finished,
-        "received": _noted,
+        "received": _received,
         "answered": _noted,
         "compacted": _noted,
         "limit_reached": _noted,

@@ -30,7 +30,8 @@ MODEL_RETRY = Retry(attempts=Const(3), on=("rate_limit", "unavailable"))
 
 @dataclass(slots=True)
 class Talk:
-    """What an agent step keeps while it is open. ``children`` are the turn or the tool calls under way, by path."""
+    """What an agent step keeps while it is open. ``children`` are the turn or the tool calls under way, by path;
+    ``heard`` counts the messages from outside that the conversation has."""
 
     conversation: Conversation
     settings: dict[str, Any]
@@ -45,6 +46,7 @@ class Talk:
     children: dict[str, Act] = field(default_factory=dict[str, Any])
     calls: tuple[ToolCall, ...] = ()
     begun: int = 0
+    heard: int = 0
     wants: Action | None = None
 
 
@@ -93,11 +95,17 @@ class Agent(Base):
         if talk.children or talk.wants is not None:
             return
         action = next_turn(conversation=talk.conversation, output=talk.output, turns=talk.turns)
+        if isinstance(action, Finish) and talk.conversation.turn < talk.turns and _unheard(act, talk):
+            # Somebody had more to say before it came to its end.
+            action = CallModel()
         match action:
             case CallModel():
                 if action.repair is not None:
                     talk.conversation.repairs += 1
                     talk.conversation.add_user(action.repair)
+                for text in _unheard(act, talk):
+                    talk.heard += 1
+                    talk.conversation.add_user(text)
                 self._call_model(decider, act, talk)
             case CallTools():
                 talk.calls, talk.begun = action.calls, 0
@@ -183,6 +191,20 @@ class Agent(Base):
         return isinstance(act.data, Talk) and any(
             child.phase is not Phase.ENDED for child in act.data.children.values()
         )
+
+
+def reading_turn(act: Act | None) -> int | None:
+    """The turn of an agent that reads what is said to it now: the next one to begin; None where there is none."""
+    if act is None or not isinstance(act.data, Talk) or act.stop is not None:
+        return None
+    asked = any(child.role != "tool" for child in act.data.children.values())
+    return act.data.conversation.turn + (2 if asked else 1)
+
+
+def _unheard(act: Act, talk: Talk) -> list[str]:
+    """The messages from outside that the next turn is the one to read."""
+    sent = act.state.messages.get(act.path, ())[talk.heard :]
+    return [text for turn, text in sent if turn <= talk.conversation.turn + 1]
 
 
 class Turn(Effects):
