@@ -37,6 +37,20 @@ NAMES = ("postgres", "mysql")
 START_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """Whom a server of our own lets in, and how it shows who it is: a password for its one user (empty: anybody), and
+    files of a certificate and its key (None: it offers no TLS).
+    """
+
+    password: str = ""
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+OPEN = Guard()
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A server that tests may make databases in. ``how`` says where it came from, for people. ``restart`` stops one of
@@ -79,10 +93,12 @@ def service(name: str) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def own(name: str) -> Iterator[Service]:
-    """A server that nobody else uses, started from installed binaries. NoService where there are none."""
+def own(name: str, guard: Guard = OPEN) -> Iterator[Service]:
+    """A server that nobody else uses, started from installed binaries. NoService where there are none. Its URL holds no
+    password.
+    """
     start = {"postgres": _started_postgres, "mysql": _started_mysql}[name]
-    with tempfile.TemporaryDirectory(prefix=f"orch-{name}-") as folder, start(Path(folder)) as found:
+    with tempfile.TemporaryDirectory(prefix=f"orch-{name}-") as folder, start(Path(folder), guard) as found:
         yield found
 
 
@@ -116,13 +132,19 @@ def _running_mysql() -> Service | None:
 
 
 @contextlib.contextmanager
-def _started_postgres(folder: Path) -> Iterator[Service]:
+def _started_postgres(folder: Path, guard: Guard = OPEN) -> Iterator[Service]:
     initdb, postgres, isready = _find("initdb"), _find("postgres"), _find("pg_isready")
     if initdb is None or postgres is None or isready is None:
         raise NoService("no PostgreSQL: none runs on 127.0.0.1:5432, and no initdb is installed")
     user, port, data = _Account.of("postgres", folder), _free_port(), folder / "data"
-    user.run([initdb, "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"], folder)
+    asks = ["-A", "trust"]
+    if guard.password:
+        asks = ["-A", "scram-sha-256", f"--pwfile={user.gets(folder / 'password', guard.password.encode())}"]
+    user.run([initdb, "-D", str(data), "-U", "postgres", *asks, "-E", "UTF8", "--locale=C"], folder)
     options = ["-p", str(port), "-h", "127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300"]
+    if guard.certificate is not None and guard.key is not None:
+        certificate, key = user.shown(folder, guard.certificate, guard.key)
+        options += ["-c", "ssl=on", "-c", f"ssl_cert_file={certificate}", "-c", f"ssl_key_file={key}"]
     options += ["-c", "shared_preload_libraries=pg_stat_statements"] if _has_statistics(postgres) else []
     url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
     ready = partial(_quiet, [isready, "-q", "-h", "127.0.0.1", "-p", str(port)])
@@ -136,7 +158,7 @@ def _has_statistics(postgres: str) -> bool:
 
 
 @contextlib.contextmanager
-def _started_mysql(folder: Path) -> Iterator[Service]:
+def _started_mysql(folder: Path, guard: Guard = OPEN) -> Iterator[Service]:
     install, server = _find("mariadb-install-db"), _find("mariadbd")
     client = _find("mariadb")
     if install is None or server is None or client is None:
@@ -148,9 +170,15 @@ def _started_mysql(folder: Path) -> Iterator[Service]:
     )
     options = [f"--datadir={data}", "--bind-address=127.0.0.1", f"--port={port}", f"--socket={sock}"]
     options += ["--max-connections=300"]
+    if guard.certificate is not None and guard.key is not None:
+        certificate, key = user.shown(folder, guard.certificate, guard.key)
+        options += [f"--ssl-cert={certificate}", f"--ssl-key={key}"]
     login = [client, "--no-defaults", "-uroot", f"-S{sock}"]
     # root@localhost is the socket alone: the tests come over TCP.
-    grant = "CREATE USER IF NOT EXISTS orch@'127.0.0.1'; GRANT ALL ON *.* TO orch@'127.0.0.1';"
+    grant = (
+        f"CREATE USER IF NOT EXISTS orch@'127.0.0.1' IDENTIFIED BY '{guard.password}'; "
+        "GRANT ALL ON *.* TO orch@'127.0.0.1' WITH GRANT OPTION;"
+    )
     with user.serve(
         [server, "--no-defaults", *options, "--skip-log-bin", f"--pid-file={folder / 'pid'}"],
         folder,
@@ -177,6 +205,21 @@ class _Account:
             raise NoService(f"no {name}: it refuses to run as root, and there is no account {name}") from None
         os.chown(folder, entry.pw_uid, entry.pw_gid)
         return cls(entry.pw_uid, entry.pw_gid)
+
+    def gets(self, file: Path, content: bytes) -> Path:
+        """A file that it alone reads."""
+        file.touch(mode=0o600)
+        file.write_bytes(content)
+        if self.user is not None and self.group is not None:
+            os.chown(file, self.user, self.group)
+        return file
+
+    def shown(self, folder: Path, certificate: Path, key: Path) -> tuple[Path, Path]:
+        """Its own copies of a certificate and of the key."""
+        return (
+            self.gets(folder / "server.crt", certificate.read_bytes()),
+            self.gets(folder / "server.key", key.read_bytes()),
+        )
 
     def run(self, argv: list[str], folder: Path) -> None:
         done = subprocess.run(

@@ -67,7 +67,8 @@ class _Wire(Connection):
             host=url.host,
             port=url.port,
             user=url.user,
-            password=url.password or "",
+            # aiomysql would send Latin-1, where servers and their own clients know UTF-8.
+            password=(url.password or "").encode().decode("latin-1"),
             db=url.database,
             charset="utf8mb4",
             autocommit=True,
@@ -89,6 +90,13 @@ class _Wire(Connection):
 
     async def open(self) -> None:
         await self._connect()
+
+    def close(self) -> None:
+        """Close at once: under TLS, aiomysql's way waits for the other side, and leaves a socket to whoever comes."""
+        writer = self._writer
+        super().close()
+        if writer is not None:
+            writer.transport.abort()
 
     async def _request_authentication(self) -> None:
         """Where the server has no TLS, aiomysql would go on without it and say that it has it."""

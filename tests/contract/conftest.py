@@ -8,10 +8,9 @@ import pytest
 
 from orchestrator.clock import ManualClock
 from orchestrator.stores import StoreSettings, open_store
-from tests.databases import database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from orchestrator.journal.store import Store
@@ -23,18 +22,6 @@ _numbers = itertools.count(1)
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(1000.0)
-
-
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    with database("postgres") as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def mysql_url() -> Iterator[str]:
-    with database("mysql") as url:
-        yield url
 
 
 @pytest.fixture(params=STORES)

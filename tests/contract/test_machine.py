@@ -229,7 +229,7 @@ TestMachine.settings = settings(
     deadline=None,
     derandomize=not PROVE,
     phases=tuple(Phase) if PROVE else (Phase.generate,),  # shrinking takes minutes
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     database=None,
 )
 

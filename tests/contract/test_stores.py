@@ -253,7 +253,8 @@ async def test_an_ended_run_is_taken_by_an_explicit_resume_only(store: Store, st
 
 
 async def test_claims_without_progress_pause_a_run(store: Store, clock: ManualClock) -> None:
-    await store.commit([first("r1")])
+    begun = first("r1")
+    await store.commit([begun])
     for n in range(MAX_IDLE_CLAIMS):
         await store.register_driver(driver(f"d{n}"), LEASE)
         claimed = await store.claim("r1", f"d{n}")

@@ -13,7 +13,7 @@ from orchestrator.journal.errors import NoSuchRun, SchemaNewer, SchemaOlder, Unk
 from orchestrator.journal.records import INLINE_BYTES
 from orchestrator.journal.store import Projection, RunFilter
 from orchestrator.jsonish import canonical, digest
-from orchestrator.stores import StoreSettings, open_store, upkeep
+from orchestrator.stores import StoreSettings, open_store
 from orchestrator.stores.migrations import Migration, all_migrations
 from tests.contract.build import after, first, held, mail, new_run, piece
 
@@ -210,12 +210,6 @@ async def test_blobs_that_come_back_while_they_go(store: Store, clock: ManualClo
     assert await store.held_blobs(names) == set(kept)
     for name in kept:
         assert digest(await store.get_blob(name)) == name
-
-
-def test_ages_and_ends() -> None:
-    assert upkeep.is_ended(None)
-    assert upkeep.is_ended("limited")
-    assert not upkeep.is_ended("waiting")
 
 
 # --- tables ---

@@ -90,6 +90,7 @@ async def test_whatever_the_connection_does(store: Store, share: float) -> None:
         writer = Writer(faulty, ManualClock(0), sleep=lambda _: anyio.lowlevel.checkpoint(), max_records=7)  # pyright: ignore[reportArgumentType]
         walkers = [Walker(writer, f"{seed}-{share}-{n}", chance) for n in range(RUNS)]
         sums = {walker: (await held(store, walker.handle.run_id)).head_sum for walker in walkers}
+        taken: set[str] = set()
         async with anyio.create_task_group() as group:
             group.start_soon(writer.run)
             for walker, total in sums.items():
@@ -131,6 +132,7 @@ async def test_parking_over_a_bad_connection(store: Store) -> None:
         )
         walker = Walker(writer, f"p{seed}", chance)
         walker.handle.head_sum = walker.handle.tail_sum = (await held(store, f"p{seed}")).head_sum
+        parked: bool | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(writer.run)
             if seed % 3 == 0:

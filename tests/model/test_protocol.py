@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.model.explore import exhaust
 from tests.model.protocol import Rules
 
-PROVE = os.environ.get("ORCH_PROVE") == "1"
 TWO_RUNS = (("p",), ("q",))
 ONE_STEP = (("p",),)
 
@@ -65,7 +62,6 @@ def test_the_protocol_holds(bounds: str) -> None:
 
 @pytest.mark.prove
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(not PROVE, reason="minutes: ORCH_PROVE=1")
 @pytest.mark.parametrize("bounds", FULL)
 def test_the_protocol_holds_in_full(bounds: str) -> None:
     holds(FULL[bounds])
