@@ -169,7 +169,8 @@ def _started_mysql(folder: Path, guard: Guard = OPEN) -> Iterator[Service]:
         folder,
     )
     options = [f"--datadir={data}", "--bind-address=127.0.0.1", f"--port={port}", f"--socket={sock}"]
-    options += ["--max-connections=300"]
+    # A server that starts clears the temporary tables out of its folder: another's, where they share one.
+    options += ["--max-connections=300", f"--tmpdir={data}"]
     if guard.certificate is not None and guard.key is not None:
         certificate, key = user.shown(folder, guard.certificate, guard.key)
         options += [f"--ssl-cert={certificate}", f"--ssl-key={key}"]

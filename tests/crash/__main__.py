@@ -17,10 +17,11 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tests.crash.checks import broken
 from tests.crash.lab import Case, Lab, records_of, rows_of
@@ -152,6 +153,20 @@ def job(index: int, args: argparse.Namespace, folder: Path) -> Report:
         lab.close()
 
 
+def _child(index: int, args: argparse.Namespace, folder: Path) -> NoReturn:
+    """A job in a process of its own, which leaves the database and the folder to its parent, however it ends."""
+    code = 70
+    try:
+        found = job(index, args, folder)
+        (folder / f"report{index}").write_text(json.dumps(found.__dict__))
+        code = 0
+    except BaseException:  # noqa: BLE001  whatever ended the job is printed
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--random", type=int, default=300)
@@ -175,9 +190,7 @@ def main() -> int:
         for index in range(args.jobs):
             pid = os.fork()
             if pid == 0:
-                found = job(index, args, folder)
-                (folder / f"report{index}").write_text(json.dumps(found.__dict__))
-                os._exit(0)
+                _child(index, args, folder)
             pids.append(pid)
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         if any(codes):
