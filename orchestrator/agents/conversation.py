@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.agents.attachments import block_of, weight_of
 from orchestrator.jsonish import canonical, dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PREVIEW_CHARS = 2_000
 
@@ -26,12 +30,28 @@ class ToolCall:
 
 class Conversation:
     """The messages so far. ``turn`` counts the replies; ``calls`` are those of the last reply, ``said`` its
-    text, ``last`` the text of the last message that has any."""
+    text, ``last`` the text of the last message that has any; ``sizes`` are the bytes of the messages, with those
+    that their files stand for, and ``size`` their sum."""
 
-    __slots__ = ("_hash", "calls", "last", "messages", "repairs", "results", "said", "size", "stop", "turn")
+    __slots__ = (
+        "_hash",
+        "calls",
+        "dropped",
+        "last",
+        "messages",
+        "repairs",
+        "results",
+        "said",
+        "size",
+        "sizes",
+        "stop",
+        "turn",
+    )
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
+        self.sizes: list[int] = []
+        self.dropped: list[list[dict[str, Any]]] = []
         self._hash = hashlib.sha256()
         self.size = 0
         self.turn = 0
@@ -47,17 +67,20 @@ class Conversation:
         """The hash of all messages, in hex."""
         return self._hash.copy().hexdigest()
 
-    def _add(self, message: dict[str, Any]) -> None:
+    def _add(self, message: dict[str, Any], *, weight: int = 0) -> None:
         self.messages.append(message)
         data = canonical(message)
-        self.size += len(data)
+        self.sizes.append(len(data) + weight)
+        self.size += len(data) + weight
         self._hash.update(len(data).to_bytes(8, "big"))
         self._hash.update(data)
 
-    def add_user(self, text: str) -> None:
-        """The prompt, or what the engine has to say (a repair)."""
+    def add_user(self, text: str, files: Sequence[dict[str, Any]] = ()) -> None:
+        """The prompt, a message from outside, or what the engine has to say (a repair). Raises Unfit for a file that no
+        model is sent."""
         self.last = text
-        self._add({"role": "user", "content": [{"type": "text", "text": text or " "}]})
+        blocks = [*map(block_of, files), {"type": "text", "text": text or " "}]
+        self._add({"role": "user", "content": blocks}, weight=sum(map(weight_of, files)))
 
     def add_reply(self, reply: dict[str, Any]) -> None:
         """A model's reply, as its record holds it: ``{"content": [blocks], "stop": …}``."""
@@ -83,6 +106,39 @@ class Conversation:
         self._add({"role": "user", "content": blocks})
         self.results = [output for _, output, _ in results]
         self.calls = ()
+
+    def compact(self, at: int, *, note: str, shrink: int | None) -> None:
+        """Leave the messages from 1 up to ``at`` out, ``note`` in their place; cut results over ``shrink`` bytes.
+
+        What is left out stays in ``dropped``, to be read again.
+        """
+        first, rest = self.messages[0], self.messages[at:]
+        weight = self.sizes[0] - len(canonical(first))
+        self.dropped.append(self.messages[1:at])
+        self.messages, self.sizes, self.size, self._hash = [], [], 0, hashlib.sha256()
+        self._add(first, weight=weight)
+        if at > 1:
+            self._add({"role": "user", "content": [{"type": "text", "text": note}]})
+        for message in rest:
+            self._add(message if shrink is None else self._shrunk(message, shrink))
+
+    def _shrunk(self, message: dict[str, Any], size: int) -> dict[str, Any]:
+        results = (block for block in message["content"] if block["type"] == "tool_result")
+        long = {id(block): index for index, block in enumerate(results) if len(block["content"].encode()) > size}
+        if not long:
+            return message
+        return {
+            **message,
+            "content": [_cut(block, self.turn, long.get(id(block)), size) for block in message["content"]],
+        }
+
+
+def _cut(block: dict[str, Any], turn: int, index: int | None, size: int) -> dict[str, Any]:
+    if index is None:
+        return block
+    text = block["content"]
+    head = text.encode()[:size].decode("utf-8", "ignore")
+    return {**block, "content": preview(head, size=len(text), result_id=f"turn{turn}/tool{index}")}
 
 
 def as_text(output: Any) -> str:

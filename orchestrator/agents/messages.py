@@ -4,7 +4,8 @@ A message is ``{"role": "user" | "assistant", "content": [block, …]}``; blocks
 signatures byte for byte), and these types are known:
 
 ``{"type": "text", "text"}`` · ``{"type": "thinking", "thinking", "signature"}`` · ``{"type": "redacted_thinking",
-"data"}`` · ``{"type": "tool_use", "id", "name", "input"}`` · ``{"type": "tool_result", "tool_use_id", "content",
+"data"}`` · ``{"type": "openai_output", "items"}`` and ``{"type": "openai_thinking", "field", "text"}`` (what the model
+that gave it wants back; other providers skip it) · ``{"type": "tool_use", "id", "name", "input"}`` · ``{"type": "tool_result", "tool_use_id", "content",
 "is_error"}`` · ``{"type": "image" | "document", "source": {"type": "base64", "media_type", "data"}}``.
 
 A call whose arguments were no JSON object keeps its place: its ``input`` is ``{"$invalid": TEXT}`` (see
@@ -80,6 +81,25 @@ class Reply:
     request_id: str = ""
     raw_stop: str = ""
     detail: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+THOUGHTS = frozenset({"thinking", "redacted_thinking", "openai_output", "openai_thinking"})
+"""Blocks that mean something to the model alone that gave them."""
+
+
+def without_thoughts(messages: list[Message], foreign: list[bool]) -> list[Message]:
+    """Messages without the thoughts of other models. ``foreign`` says of each reply whether another model gave it; the
+    last one is of the last reply, as a conversation that was made shorter has lost its first ones.
+    """
+    out: list[Message] = []
+    left = list(foreign)
+    for message in reversed(messages):
+        if message["role"] == "assistant" and left and left.pop():
+            kept = [block for block in message["content"] if block.get("type") not in THOUGHTS]
+            out += [{**message, "content": kept}] if kept else []
+        else:
+            out.append(message)
+    return out[::-1]
 
 
 def invalid_input(args: Any) -> str | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.graph.nodes import Block, Effect, Node
     from orchestrator.journal.state import RunState, StepState
 
-Role: TypeAlias = Literal["step", "item", "case", "fallback", "turn", "tool", "reconcile", "failure"]
+Role: TypeAlias = Literal["step", "item", "case", "fallback", "turn", "tool", "reconcile", "failure", "summary", "hook"]
 
 
 class Phase(IntEnum):
@@ -105,12 +105,26 @@ class BlockAct:
         self.scope: Scope
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A model that an agent may call, the ``index``-th ``of`` so many that a fallback stands for; else the only one.
+
+    ``frame`` is the hash of all of its requests but the messages.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    frame: str
+    index: int = 0
+    of: int = 1
+
+
 @dataclass(slots=True)
 class Intent:
     """An effect that is permitted: what ``started`` will say, and what the performer needs.
 
     ``not_before`` in microseconds; ``request`` the evaluated request of a tool; of a model call it is made when it
-    is sent.
+    is sent, and ``model`` is the one to call.
     """
 
     act: Act
@@ -124,6 +138,7 @@ class Intent:
     timeout: int | None = None
     key: str = ""
     tool: str = ""
+    model: Choice | None = None
 
     @property
     def path(self) -> str:

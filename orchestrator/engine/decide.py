@@ -25,7 +25,8 @@ from orchestrator.engine.blocks import Blocks
 from orchestrator.engine.scope import Scope, SecretsView, error_of
 from orchestrator.engine.steps.common import Skip, Wrong, handled_by, micros
 from orchestrator.expr import ABSENT, EvalError, evaluate, parse
-from orchestrator.expr.values import render
+from orchestrator.expr.runtime import Absent
+from orchestrator.expr.values import render, render_prompt
 from orchestrator.graph.nodes import GroupConfig
 from orchestrator.journal.records import Draft
 from orchestrator.spec.types import check_value
@@ -252,6 +253,17 @@ class Decider:
             seed=self.seed(act.path, field),
             stored=self.stored,
         )
+
+    def render_prompt(self, act: Act, value: Value | None, field: str) -> tuple[str, list[dict[str, Any]]]:
+        """A prompt's text, and the files that it brings along. Raises Skip where a part is absent, EvalError."""
+        if value is None:
+            return "", []
+        found = render_prompt(
+            value, act.scope.env, now=act.ready_at, seed=self.seed(act.path, field), stored=self.stored
+        )
+        if isinstance(found, Absent):
+            raise Skip
+        return found
 
     def evaluate(self, act: Act, source: str, field: str, *, env: dict[str, Any] | None = None) -> Any:
         """The value of a bare expression, which may be ABSENT."""

@@ -209,6 +209,8 @@ class RunDriver:
             body["key"] = intent.key
         if intent.tool:
             body["tool"] = intent.tool
+        if intent.model is not None and intent.model.of > 1:
+            body["model"] = {"index": intent.model.index, "name": intent.model.name}
         reserve = self.effects.reservation(intent)
         if reserve is not None:
             body |= {"reserve": reserve, "account": ""}
@@ -403,7 +405,7 @@ def _noted(row: InboxRow) -> Draft:
 
 def _takes_process(intent: Intent) -> bool:
     config = intent.act.node.config
-    return isinstance(config, CallConfig) and config.tool.kind == "shell"
+    return isinstance(config, CallConfig) and (config.tool.kind == "shell" or "isolate" in config.tool.config)
 
 
 _NOTHING = Projection()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from orchestrator.agents.messages import ModelRequest, Usage
+from orchestrator.agents.attachments import files_of, with_bytes
+from orchestrator.agents.messages import ModelRequest, Usage, without_thoughts
 from orchestrator.engine import outcomes
+from orchestrator.engine.steps.agent import talk_of
 from orchestrator.journal import points
 from orchestrator.jsonish import clean
 from orchestrator.providers.protocol import ModelContext, ModelError
@@ -19,6 +21,7 @@ from orchestrator.tools.protocol import CallContext, Done, Failed, Lost, silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from orchestrator.agents.messages import Message
     from orchestrator.engine.activation import Intent
     from orchestrator.engine.decide import Decider
     from orchestrator.engine.steps.agent import Talk
@@ -69,11 +72,12 @@ class Effects:
         """What ``started`` reserves: the worst case of a model call."""
         if intent.kind != "model":
             return None
-        talk: Talk = intent.act.owner.data  # pyright: ignore[reportAttributeAccessIssue]
+        talk = talk_of(intent.act)
+        settings = _settings(intent)
         size = talk.conversation.size + talk.frame_size
         return {
-            "usd": self._services.reserve(talk.settings, size),
-            "tokens": size + int(talk.settings.get("max_tokens", 4096)),
+            "usd": self._services.reserve(settings, size),
+            "tokens": size + int(settings.get("max_tokens", 4096)),
         }
 
     async def perform(self, intent: Intent, now: Callable[[], int]) -> Draft:
@@ -136,7 +140,8 @@ class Effects:
 
     async def _builtin(self, intent: Intent) -> Outcome:
         """``read_result``."""
-        text = (await self._store.get_blob(intent.request["blob"])).decode()
+        blob = intent.request.get("blob")
+        text: str = intent.request["text"] if blob is None else (await self._store.get_blob(blob)).decode()
         offset, limit = int(intent.request["offset"]), int(intent.request["limit"]) or 20_000
         return Done(text[max(offset, 0) : max(offset, 0) + limit])
 
@@ -165,20 +170,21 @@ class Effects:
         return outcome, kept
 
     async def _model(self, intent: Intent, now: Callable[[], int], attempts: int) -> Draft:
-        talk: Talk = intent.act.owner.data  # pyright: ignore[reportAttributeAccessIssue]
+        talk = talk_of(intent.act)
         path = intent.act.path
         services = self._services
         step = self._decider.state.steps[path]
-        request = self._request(intent, talk)
+        settings = _settings(intent)
+        request = await self._with_files(self._request(intent, talk))
         emit = self._emit
         context = ModelContext(reveal=services.reveal, emit=silent if emit is None else lambda text: emit(path, text))
         seconds = None if intent.timeout is None else intent.timeout / 1_000_000
         error = ModelError("timeout", f"no reply within {seconds} s")
         with anyio.move_on_after(seconds):
             try:
-                reply = await services.provider(str(talk.settings.get("provider"))).call(request, context)
+                reply = await services.provider(str(settings.get("provider"))).call(request, context)
                 usage = reply.usage
-                cost = None if usage is None else services.cost(talk.settings, usage)
+                cost = None if usage is None else services.cost(settings, usage)
                 return outcomes.replied(intent, _clean_reply(reply, services.redact), cost=cost)
             except ModelError as raised:
                 error = raised
@@ -188,7 +194,7 @@ class Effects:
         # No usage is not no cost: only what says that nothing was billed is free, and what says nothing keeps its
         # reservation.
         free = not error.sent or used == Usage()
-        cost = 0 if free else None if used is None else services.cost(talk.settings, used)
+        cost = 0 if free else None if used is None else services.cost(settings, used)
         outcome = Failed(
             error.code,
             services.redact(error.message),
@@ -198,6 +204,16 @@ class Effects:
         )
         billed = outcomes.bill(used, cost)
         return outcomes.failed(intent, outcome, step=step, attempts=attempts, at=now(), billed=billed)
+
+    async def _with_files(self, request: ModelRequest) -> ModelRequest:
+        """The request with the bytes of its attachments."""
+        files = files_of(request.messages)
+        if not files:
+            return request
+        bodies = {name: await self._store.get_blob(name) for name in files}
+        return replace(
+            request, messages=await anyio.to_thread.run_sync(with_bytes, request.messages, bodies.__getitem__)
+        )
 
     def _request(self, intent: Intent, talk: Talk) -> ModelRequest:
         act = intent.act.owner
@@ -212,26 +228,36 @@ class Effects:
             "inputs": self._decider.state.started["inputs"],
         }
         return ModelRequest(
-            settings=talk.settings,
+            settings=_settings(intent),
             system=talk.system,
-            messages=talked.messages,
+            messages=_messages(intent, talk),
             tools=[offer.spec for offer in talk.offers.values()],
             output_schema=talk.output,
             scope=scope,
         )
 
 
+def _settings(intent: Intent) -> dict[str, Any]:
+    """Those of the model that is called."""
+    return intent.model.settings if intent.model is not None else {}
+
+
+def _messages(intent: Intent, talk: Talk) -> list[Message]:
+    """The conversation as the model that is called may read it: what another one thought is not for it."""
+    messages = talk.conversation.messages
+    model = intent.model
+    if model is None or model.of == 1:
+        return messages
+    return without_thoughts(messages, [index != model.index for index in talk.answered])
+
+
 def _clean_reply(reply: Any, redact: Callable[[Any], Any]) -> Any:
     """The blocks as they came, but for text that no store can hold, and for secrets."""
-    from dataclasses import replace
-
     said = {name: redact(getattr(reply, name)) for name in ("detail", "model", "raw_stop", "request_id")}
     return replace(reply, content=redact(clean(reply.content)), **said)
 
 
 def _redacted(outcome: Failed | Lost, redact: Callable[[Any], Any]) -> Failed | Lost:
-    from dataclasses import replace
-
     if isinstance(outcome, Lost):
         return replace(outcome, message=redact(outcome.message))
     return replace(outcome, message=redact(outcome.message), detail=redact(clean(outcome.detail)))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 RETRYABLE = frozenset({"timeout", "rate_limit", "unavailable", "tool_error", "invalid_output"})
 """Classes that ``retry`` without ``on`` tries again."""
 
+UNAVAILABLE = frozenset({"timeout", "rate_limit", "unavailable"})
+"""Classes of a model call after which the next model of a fallback is asked."""
+
 LONGEST_RETRY_AFTER = 15 * 60 * 1_000_000
 """The other side may ask for more patience than this (µs); it does not get it."""
 
@@ -97,9 +100,12 @@ def failed(
     if outcome.no_effect:
         body["no_effect"] = True
     body |= billed or {}
-    retry_at = _retry_at(intent, outcome, step=step, attempts=attempts, at=at)
+    following = _next_model(intent, outcome)
+    retry_at = at if following else _retry_at(intent, outcome, step=step, attempts=attempts, at=at)
     if retry_at is not None:
         body["retry_at"] = retry_at
+        if following is not None:
+            body["fallback"] = following
     else:
         handled = handled_by(intent.act)
         if handled:
@@ -116,6 +122,14 @@ def cancelled(intent: Intent, *, began: bool) -> Draft:
     if began and intent.kind == "model":
         body |= bill(None, None)
     return Draft("cancelled", intent.path, body)
+
+
+def _next_model(intent: Intent, outcome: Failed) -> int | None:
+    """Which model of a fallback comes after one that is unavailable: 0 where it was the last. None: no other one."""
+    model = intent.model
+    if model is None or model.of == 1 or intent.act.stop is not None or outcome.code not in UNAVAILABLE:
+        return None
+    return (model.index + 1) % model.of
 
 
 def _retry_at(intent: Intent, outcome: Failed, *, step: StepState, attempts: int, at: int) -> int | None:

@@ -93,10 +93,14 @@ class ToolDef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDef:
-    """An entry of ``models``: ``settings`` are its keys as values (``replies`` of a scripted one as one constant)."""
+    """An entry of ``models``: ``settings`` are its keys as values (``replies`` of a scripted one as one constant).
+
+    ``chain`` of a ``fallback``: the models that it stands for, in order, none of them a fallback itself.
+    """
 
     name: str
     settings: Mapping[str, Value]
+    chain: tuple[ModelDef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

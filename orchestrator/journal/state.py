@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from orchestrator.journal.accounts import Totals, needed, used
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from orchestrator.journal.accounts import Amounts
     from orchestrator.journal.records import Draft, Record
 
 Status: TypeAlias = Literal["new", "running", "retrying", "waiting", "done", "failed", "skipped", "cancelled"]
@@ -26,12 +29,14 @@ class StepState:
     started and not ended; ``lost``: whether the last attempt had its effect will never be known; ``ended_seq`` orders
     the ends. ``reply`` is a model's, ``round`` counts how often a resume took the end back, ``failures`` the failed
     attempts since; ``expanded`` what was decided at run time, ``fired`` the timer that went off (at ``fired_seq``),
-    ``resolved`` what a person said.
+    ``resolved`` what a person said; ``model`` which one of a fallback's the attempt calls, or the next one will.
+    ``limit`` is the budget that stopped it; ``last``: the attempt is an agent's last turn under one. Of an open attempt
+    ``need`` is what it reserved, ``accounts`` are those that it did so in, and ``begun`` is when.
     """
 
     __slots__ = (
-        "attempt", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures", "files", "fired",
-        "fired_seq", "handled", "key", "logical", "lost", "open", "output", "output_size", "overflow", "path",
+        "accounts", "attempt", "begun", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures", "files", "fired",
+        "fired_seq", "handled", "key", "last", "limit", "logical", "lost", "model", "need", "open", "output", "output_size", "overflow", "path",
         "reply", "request", "reserve", "resolved", "retry_at", "round", "started_at", "status", "tokens",
         "tool", "waiting",
     )  # fmt: skip
@@ -43,6 +48,7 @@ class StepState:
         self.logical = 1
         self.round = 1
         self.failures = 0
+        self.model = 0
         self.open = False
         self.lost = False
         self.output: Any = None
@@ -62,6 +68,11 @@ class StepState:
         self.tool: str | None = None
         self.request: str | None = None
         self.reserve = 0
+        self.need: Amounts = _NOTHING
+        self.accounts: tuple[Totals, ...] = ()
+        self.begun = 0
+        self.limit: dict[str, Any] | None = None
+        self.last = False
         self.cost: int | None = 0
         self.tokens = 0
         self.retry_at: int | None = None
@@ -76,13 +87,15 @@ class StepState:
 
 
 class RunState:
-    """The fold of a run's records. ``messages`` for agents by path: the turn that reads each, and its text."""
+    """The fold of a run's records. ``messages`` for agents by path: the turn that reads each, and its text; ``compactions``
+    of their conversations, by path and the turn before which they come."""
 
     def __init__(self) -> None:
         self.steps: dict[str, StepState] = {}
         self.head = 0
         self.epoch = 0
         self.at = 0
+        self.before = 0
         self.started: dict[str, Any] = {}
         self.started_at = 0
         self.finished: dict[str, Any] | None = None
@@ -93,7 +106,13 @@ class RunState:
         self.paused: dict[str, Any] | None = None
         self.claim: dict[str, Any] = {}
         self.opens: dict[str, StepState] = {}
+        self.accounts: dict[str, Totals] = {}
+        self.added: dict[str, Amounts] = {}
+        self.limit: dict[str, Any] | None = None
+        self.limit_seq = 0
+        self.finishing: set[str] = set()
         self.messages: dict[str, list[tuple[int, str]]] = {}
+        self.compactions: dict[tuple[str, int], dict[str, Any]] = {}
         self.settled = 0
         self.reserved = 0
         self.lost = 0
@@ -122,7 +141,7 @@ class RunState:
     def apply(self, record: Record | Draft, *, seq: int, at: int, epoch: int = 0) -> None:
         """Fold one record. ``seq`` and ``at`` are those it has, or will have."""
         self.head = seq
-        self.at = at
+        self.before, self.at = self.at, at
         if epoch:
             self.epoch = epoch
         self._fold[record.kind](self, record.path, record.body, seq, at)
@@ -131,15 +150,27 @@ class RunState:
         self.started = body
         self.started_at = at
 
-    def _claimed(self, _path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+    def _claimed(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
         self.claim = body
         self.paused = None
+        # What was under way ended with its driver, which was last seen then.
+        seen = max(self.before, (body.get("previous") or {}).get("renewed_at", 0))
         for step in self.opens.values():
-            self._lose(step)
+            self._lose(step, min(seen, at))
         self.opens.clear()
 
-    def _lose(self, step: StepState) -> None:
+    def totals(self, path: str) -> Totals:
+        """What was spent in an account."""
+        found = self.accounts.get(path)
+        if found is None:
+            found = self.accounts[path] = Totals(path)
+        return found
+
+    def _lose(self, step: StepState, at: int) -> None:
         """The end of an open attempt will never be known: what it reserved stays charged."""
+        for account in step.accounts:
+            account.lose(step.need, begun=step.begun, at=at)
+        step.accounts = ()
         step.open = False
         step.lost = True
         self.reserved -= step.reserve
@@ -167,11 +198,21 @@ class RunState:
             step.reserve = reserve.get("usd") or 0
             self.reserved += step.reserve
         self.opens[path] = step
+        step.last = "last" in body
+        step.begun = at
+        step.need = needed(body)
+        step.accounts = tuple(self.totals(each) for each in around(body))
+        for account in step.accounts:
+            account.reserve(step.need, at=at)
 
-    def _close(self, step: StepState, body: dict[str, Any]) -> None:
+    def _close(self, step: StepState, body: dict[str, Any], at: int) -> None:
         """End the open attempt, and settle what it reserved."""
         if not step.open:
             return
+        taken = used(step.need, body)
+        for account in step.accounts:
+            account.settle(step.need, taken, begun=step.begun, at=at)
+        step.accounts = ()
         step.open = False
         del self.opens[step.path]
         self.reserved -= step.reserve
@@ -191,7 +232,7 @@ class RunState:
 
     def _end(self, path: str, status: Status, body: dict[str, Any], seq: int, at: int) -> StepState:
         step = self.step(path)
-        self._close(step, body)
+        self._close(step, body, at)
         step.status = status
         step.ended_at = at
         step.ended_seq = seq
@@ -214,7 +255,9 @@ class RunState:
         step = self._end(path, "failed", body, seq, at)
         step.error = {key: body[key] for key in ("code", "message", "status", "detail", "step") if key in body}
         step.handled = body.get("handled")
-        step.failures += 1
+        # To the next model of a fallback it is the same try: only one that all of them failed counts.
+        step.model = body.get("fallback", step.model)
+        step.failures += not body.get("fallback")
         if body.get("no_effect"):
             step.logical += 1
         if "retry_at" in body:
@@ -235,11 +278,11 @@ class RunState:
         step.started_at = at
         step.expanded = body
 
-    def _waiting(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+    def _waiting(self, path: str, body: dict[str, Any], _seq: int, at: int) -> None:
         step = self.step(path)
         if step.open:
             del self.opens[path]
-            self._lose(step)
+            self._lose(step, at)
         step.status = "waiting"
         step.waiting = body
 
@@ -253,6 +296,22 @@ class RunState:
         step = self.step(path)
         step.fired, step.fired_seq = body["timer"], seq
 
+    def _limit_reached(self, path: str, body: dict[str, Any], seq: int, _at: int) -> None:
+        if body["then"] == "finish":
+            self.finishing.add(path)
+        elif body["then"] == "fail" and not path:
+            self.limit, self.limit_seq = body, seq
+        elif body["then"] == "fail":
+            step = self.step(path)
+            step.fired, step.fired_seq, step.limit = "limit", seq, body
+
+    def _budget_added(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        added = self.added.setdefault(path, {})
+        for dimension, amount in body["add"].items():
+            added[dimension] = added.get(dimension, 0) + amount
+        self.finishing.discard(path)
+        self.paused = None
+
     def _cancel_requested(self, _path: str, body: dict[str, Any], seq: int, _at: int) -> None:
         self.cancel, self.cancel_seq = body, seq
 
@@ -265,7 +324,8 @@ class RunState:
         self.paused = None
         self.finished = None
         self.finished_at = None
-        self.cancel = None
+        self.cancel = self.limit = None
+        self.finishing.clear()
         for path in body.get("reopen", ()):
             step = self.step(path)
             self._reopen(step)
@@ -283,7 +343,8 @@ class RunState:
         step.logical += step.status == "done"
         step.status = "running" if step.lost else "new"
         step.round += 1
-        step.failures = 0
+        step.failures = step.model = 0
+        step.limit = None
         step.error = step.handled = step.fired = step.waiting = step.resolved = step.retry_at = step.ended_at = None
 
     def _finished(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
@@ -294,6 +355,9 @@ class RunState:
         """A message for an agent has the turn that reads it with it."""
         if "turn" in body:
             self.messages.setdefault(path, []).append((body["turn"], body["text"]))
+
+    def _compacted(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        self.compactions[path, body["turn"]] = body
 
     def _noted(self, _path: str, _body: dict[str, Any], _seq: int, _at: int) -> None:
         """Records that change nothing here."""
@@ -316,11 +380,20 @@ class RunState:
         "run_finished": _finished,
         "received": _received,
         "answered": _noted,
-        "compacted": _noted,
-        "limit_reached": _noted,
-        "budget_added": _noted,
+        "compacted": _compacted,
+        "limit_reached": _limit_reached,
+        "budget_added": _budget_added,
         "inherited": _noted,
     }
+
+
+_NOTHING: Amounts = {}
+
+
+def around(started: dict[str, Any]) -> list[str]:
+    """The accounts around an attempt, innermost first; the run is the last one."""
+    account = started.get("account", "")
+    return [account, *started.get("within", ()), ""] if account else [""]
 
 
 def fold(records: Iterable[Record]) -> RunState:

@@ -205,8 +205,8 @@ class Slice:
 
     ``base_head`` and ``base_sum`` are what the run's row must hold before it; ``consumed`` pairs request ids of the
     run's inbox with the seqs of the records that took them up; ``inbox`` is for other runs (an ended one gets
-    nothing); ``progress`` starts the count of idle claims again; ``release`` gives up the lease; ``blobs`` are whole
-    contents that the rows refer to.
+    nothing); ``waiting`` waits in the inbox of the run that it makes, and wakes nobody; ``progress`` starts the count
+    of idle claims again; ``release`` gives up the lease; ``blobs`` are whole contents that the rows refer to.
     """
 
     run_id: str
@@ -221,6 +221,7 @@ class Slice:
     blobs: tuple[bytes, ...] = ()
     consumed: tuple[tuple[str, int], ...] = ()
     inbox: tuple[InboxRow, ...] = ()
+    waiting: tuple[InboxRow, ...] = ()
     progress: bool = False
     release: bool = False
 

@@ -64,6 +64,7 @@ KINDS: dict[str, StepKind] = {
     "read_result": call.ReadResult(),
     "agent": agent.Agent(),
     "turn": agent.Turn(),
+    "summary": agent.Turn(),
     "steps": group.Group(),
     "map": map_.Map(),
     "switch": switch.Switch(),

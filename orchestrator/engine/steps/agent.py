@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, assert_never, cast
 
+from orchestrator.agents.attachments import Unfit
 from orchestrator.agents.conversation import Conversation, preview
-from orchestrator.agents.turns import CallModel, CallTools, Finish, Stop, frame_of, next_turn, offers_of
+from orchestrator.agents.turns import CallModel, CallTools, Finish, Stop, next_turn, offers_of
 from orchestrator.engine.activation import Intent, Phase
 from orchestrator.engine.steps.agent_calls import call_node
 from orchestrator.engine.steps.call import Effects
-from orchestrator.engine.steps.common import Base
+from orchestrator.engine.steps.choices import choices_of
+from orchestrator.engine.steps.common import Base, Wrong
+from orchestrator.engine.steps.shorten import Shorten, has_room
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import AgentConfig, Node, Retry
 from orchestrator.ids import digest_text
@@ -18,9 +21,9 @@ from orchestrator.ids import digest_text
 if TYPE_CHECKING:
     from orchestrator.agents.conversation import ToolCall
     from orchestrator.agents.turns import Action, Offer
-    from orchestrator.engine.activation import Act
+    from orchestrator.engine.activation import Act, Choice
     from orchestrator.engine.decide import Decider
-    from orchestrator.graph.nodes import Schema
+    from orchestrator.graph.nodes import ContextDef, Schema
     from orchestrator.journal.state import StepState
 
 # What a provider says of itself being busy costs nothing and changes nothing: without a `retry` of its own, an agent
@@ -31,23 +34,28 @@ MODEL_RETRY = Retry(attempts=Const(3), on=("rate_limit", "unavailable"))
 @dataclass(slots=True)
 class Talk:
     """What an agent step keeps while it is open. ``children`` are the turn or the tool calls under way, by path;
-    ``heard`` counts the messages from outside that the conversation has."""
+    ``heard`` counts the messages from outside that the conversation has; ``answered`` says of each reply which of the
+    models gave it; ``asking``: it has all that the next turn is to answer; ``shortened`` is the last turn before which
+    something was left out."""
 
     conversation: Conversation
-    settings: dict[str, Any]
+    models: tuple[Choice, ...]
     system: str
     prompt: str
     offers: dict[str, Offer]
     output: Schema | None
     turns: int
-    frame: str
     frame_size: int
     turn: Node
     children: dict[str, Act] = field(default_factory=dict[str, Any])
     calls: tuple[ToolCall, ...] = ()
     begun: int = 0
     heard: int = 0
-    wants: Action | None = None
+    answered: list[int] = field(default_factory=list[int])
+    context: ContextDef | None = None
+    asking: bool = False
+    shortened: int = 0
+    wants: Action | Shorten | None = None
 
 
 class Agent(Base):
@@ -63,26 +71,26 @@ class Agent(Base):
         del step
         config = cast("AgentConfig", act.node.config)
         agent = config.agent
-        settings = {key: decider.render(act, value, f"model.{key}") for key, value in agent.model.settings.items()}
         system = "" if agent.instructions is None else str(decider.render(act, agent.instructions, "instructions"))
-        prompt = "" if config.prompt is None else str(decider.render(act, config.prompt, "prompt"))
+        prompt, files = decider.render_prompt(act, config.prompt, "prompt")
         offers = offers_of(agent)
         output = act.node.output or agent.output
-        frame = frame_of(
-            settings=settings, system=system, tools=[offer.spec for offer in offers.values()], output=output
-        )
+        models, size = choices_of(decider, act, agent.model, system=system, offers=offers.values(), output=output)
         conversation = Conversation()
-        conversation.add_user(prompt)
+        try:
+            conversation.add_user(prompt, files)
+        except Unfit as error:
+            raise Wrong("invalid_input", error.problem) from None
         act.data = Talk(
             conversation=conversation,
-            settings=settings,
+            models=models,
             system=system,
             prompt=prompt,
             offers=offers,
             output=output,
             turns=decider.limit(act, agent.turns, "turns"),
-            frame=frame.hash,
-            frame_size=frame.size,
+            frame_size=size,
+            context=agent.context,
             turn=Node(
                 name="", id=f"{act.node.id}/turn", kind="turn", config=config, retry=act.node.retry or MODEL_RETRY
             ),
@@ -93,6 +101,9 @@ class Agent(Base):
         del step
         talk = cast("Talk", act.data)
         if talk.children or talk.wants is not None:
+            return
+        if talk.asking:
+            self._ask(decider, act, talk)
             return
         action = next_turn(conversation=talk.conversation, output=talk.output, turns=talk.turns)
         if isinstance(action, Finish) and talk.conversation.turn < talk.turns and _unheard(act, talk):
@@ -106,7 +117,8 @@ class Agent(Base):
                 for text in _unheard(act, talk):
                     talk.heard += 1
                     talk.conversation.add_user(text)
-                self._call_model(decider, act, talk)
+                talk.asking = True
+                self._ask(decider, act, talk)
             case CallTools():
                 talk.calls, talk.begun = action.calls, 0
                 self._call_tools(decider, act, talk)
@@ -115,6 +127,12 @@ class Agent(Base):
                 decider.look_later(act)
             case _:
                 assert_never(action)
+
+    def _ask(self, decider: Decider, act: Act, talk: Talk) -> None:
+        """Have the next turn begin, once what it is asked fits."""
+        if has_room(decider, act, talk):
+            talk.asking = False
+            self._call_model(decider, act, talk)
 
     def _call_model(self, decider: Decider, act: Act, talk: Talk) -> None:
         path = f"{act.path}/turn{talk.conversation.turn + 1}"
@@ -133,11 +151,15 @@ class Agent(Base):
 
     def decide(self, decider: Decider, act: Act, step: StepState | None) -> None:
         del step
-        wants = cast("Talk", act.data).wants
+        talk = cast("Talk", act.data)
+        wants = talk.wants
         if isinstance(wants, Finish):
             decider.finish(act, wants.output)
         elif isinstance(wants, Stop):
             decider.fail(act, wants.code, wants.message, **wants.more)
+        elif isinstance(wants, Shorten):
+            talk.wants = None
+            decider.emit("compacted", act, wants.body)
         else:
             decider.look_again(act)
 
@@ -148,6 +170,9 @@ class Agent(Base):
             return
         if child.role == "turn":
             self._turn_ended(decider, act, talk, child)
+            return
+        if child.role == "summary":
+            decider.look_again(act)
             return
         self._call_tools(decider, act, talk)
         if not talk.children:
@@ -161,6 +186,7 @@ class Agent(Base):
         step = child.recorded
         if step is not None and step.status == "done":
             talk.conversation.add_reply(step.reply or {"content": [], "stop": "end_turn"})
+            talk.answered.append(step.model)
             decider.look_again(act)
             return
         error = (step.error if step is not None else None) or {"code": "failed", "message": "the model call failed"}
@@ -193,6 +219,11 @@ class Agent(Base):
         )
 
 
+def talk_of(act: Act) -> Talk:
+    """What a model call is about: the agent's conversation, or the one that asks for its summary."""
+    return cast("Talk", act.data if act.kind == "summary" else cast("Act", act.owner).data)
+
+
 def reading_turn(act: Act | None) -> int | None:
     """The turn of an agent that reads what is said to it now: the next one to begin; None where there is none."""
     if act is None or not isinstance(act.data, Talk) or act.stop is not None:
@@ -212,13 +243,16 @@ class Turn(Effects):
 
     def intent(self, decider: Decider, act: Act) -> Intent:
         del decider
-        talk = cast("Talk", cast("Act", act.owner).data)
+        talk = talk_of(act)
+        step = act.recorded
+        model = talk.models[0 if step is None else step.model]
         return Intent(
             act=act,
             kind="model",
             attempt=1,
             logical=1,
-            hash=digest_text(f"{talk.frame}\0{talk.conversation.digest}"),
+            hash=digest_text(f"{model.frame}\0{talk.conversation.digest}"),
             effect="read",
-            timeout=talk.settings.get("timeout"),
+            timeout=model.settings.get("timeout"),
+            model=model,
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestrator.agents.compaction import transcript
+from orchestrator.agents.conversation import as_text
 from orchestrator.engine.activation import Intent, Phase
 from orchestrator.engine.steps.common import Base, Wrong
 from orchestrator.graph.nodes import CallConfig, Node
@@ -203,17 +205,32 @@ class BadCall(Base):
         decider.fail(act, said["code"], said["message"])
 
 
+def left_out_of(act: Act, name: str) -> list[dict[str, Any]] | None:
+    """The messages that were left out of the conversation of a call's agent under a name: ``context1`` and so on."""
+    dropped: list[list[dict[str, Any]]] = cast("Any", act.owner).data.conversation.dropped
+    number = name.removeprefix("context")
+    index = int(number) if number.isdecimal() and number.isascii() and len(number) < 6 else 0
+    return dropped[index - 1] if name != number and 0 < index <= len(dropped) else None
+
+
 class ReadResult(Effects):
-    """The rest of a result that was cut, out of the store."""
+    """The rest of a result that was cut, and what was left out of a conversation."""
 
     def intent(self, decider: Decider, act: Act) -> Intent:
         config = cast("CallConfig", act.node.config)
         args = cast("Const", config.args).value
+        wanted: str = args["id"]
         owner = act.path.rpartition("/turn")[0]
-        source = decider.state.steps.get(f"{owner}/{args['id']}")
-        if source is None or source.overflow is None:
-            raise Wrong("invalid_input", f"no result {args['id']!r} was cut")
-        request = {"blob": source.overflow, "offset": args.get("offset", 0), "limit": args.get("limit", 0)}
+        source = decider.state.steps.get(f"{owner}/{wanted}")
+        request = {"offset": args.get("offset", 0), "limit": args.get("limit", 0)}
+        if source is not None and source.overflow is not None:
+            request["blob"] = source.overflow
+        elif source is not None and source.status == "done" and "/tool" in wanted:
+            request["text"] = as_text(source.output)
+        elif (dropped := left_out_of(act, wanted)) is not None:
+            request["text"] = transcript(dropped)
+        else:
+            raise Wrong("invalid_input", f"no result {wanted!r} was cut")
         return Intent(
             act=act,
             kind="builtin",
