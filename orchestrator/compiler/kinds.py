@@ -133,6 +133,8 @@ class Kinds:
         self.draft.known = (returns or ANY) if self.draft.said is None else None
         self.draft.checked = returns is not None
         config = python_config(step.python, at, self.lowering.resolved)
+        if isolated(step):
+            config["isolate"] = Const("process")
         tool = self._in_place("python", "python", step, config)
         args = None if step.with_ is None else self.place.value(step.with_, (*step.at, "with"))
         if known is not None:
@@ -217,6 +219,11 @@ class Kinds:
             status=self.place.maybe(body.status, (*at, "status"), want=INTEGER),
             detail=self.place.maybe(body.detail, (*at, "detail")),
         )
+
+
+def isolated(step: written.PythonStep) -> bool:
+    """Whether a function runs in a process of its own."""
+    return step.isolate == "process"
 
 
 def kind_of(step: written.Step) -> str:

@@ -33,7 +33,6 @@ _FIELDS: Final[tuple[tuple[type[Model], str], ...]] = (
         agents.AgentEntry,
         "budget delegates handoffs spawn plan context memory skills share notes todo hooks",
     ),
-    (agents.ModelEntry, "api fallback limits"),
 )
 """Fields that nothing performs, of a model and of what derives from it."""
 
@@ -49,13 +48,11 @@ def _not(*values: Any) -> Callable[[Any], bool]:
 _VALUES: Final[tuple[tuple[type[Model], str, Callable[[Any], bool]], ...]] = (
     (document.Document, "on_failure", _is("undo")),
     (steps.Guarded, "sandbox", _not("none")),
-    (steps.PythonStep, "isolate", _is("process")),
     (steps.GroupStep, "join", _is("first")),
     (steps.MapStep, "join", _is("first")),
     (steps.JoinRule, "mode", _is("first")),
     (tools.ToolBase, "sandbox", _not("none")),
     (tools.ToolBase, "approve", _not("never")),
-    (agents.ModelEntry, "provider", _not("anthropic", "scripted", "fallback")),
     (fields.FilePart, "file", lambda value: fields.OPENING in value),
 )
 """Values of fields that nothing performs."""

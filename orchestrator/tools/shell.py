@@ -64,10 +64,10 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
             argv,
             env=environment(context, request.get("env") or {}, request.get("env_names") or ()),
             folder=str(folder),
-            stdin=None if stdin is None else _word(stdin, context).encode("utf-8", "surrogateescape"),
+            stdin=None if stdin is None else word(stdin, context).encode("utf-8", "surrogateescape"),
             rlimits=request.get("rlimits"),
             script=None if home is None else (home, request["script"].encode("utf-8", "surrogateescape")),
-            seen=_shown(context),
+            seen=shown(context),
         )
     finally:
         if home is not None:
@@ -93,11 +93,11 @@ def environment(context: CallContext, given: dict[str, Any], names: Sequence[str
         if value is None:
             env.pop(name, None)
         else:
-            env[name] = _word(value, context)
+            env[name] = word(value, context)
     return env
 
 
-def _word(value: Any, context: CallContext) -> str:
+def word(value: Any, context: CallContext) -> str:
     """A value as a program gets it: secrets revealed, a stored file as the path of its copy."""
     if is_file(value):
         return str(context.stored(value["$file"]))
@@ -108,10 +108,10 @@ def _command(request: dict[str, Any], context: CallContext) -> tuple[list[str], 
     """The argv of the call, and the folder that its script is to stand in, if it stands in a file."""
     launcher = [as_text(item) for item in request.get("launcher") or []]
     if "argv" in request:
-        return [*launcher, *(_word(item, context) for item in request["argv"])], None
+        return [*launcher, *(word(item, context) for item in request["argv"])], None
     shell = request.get("shell") or "bash"
     words = SHELLS.get(shell, [shell]) if isinstance(shell, str) else cast("list[str]", shell)
-    arguments = [_word(item, context) for item in request.get("args") or []]
+    arguments = [word(item, context) for item in request.get("args") or []]
     if launcher and isinstance(shell, str) and shell in SHELLS:
         name = [] if shell == "python3" else ["script"]
         return [*launcher, *words, "-c", request["script"], *name, *arguments], None
@@ -169,7 +169,7 @@ def _files(files: dict[str, str], folder: Path, context: CallContext) -> dict[st
     return kept
 
 
-def _shown(context: CallContext) -> Callable[[bytes], None] | None:
+def shown(context: CallContext) -> Callable[[bytes], None] | None:
     """What is told of stdout while it comes: whole lines, redacted."""
     if context.emit is protocol.silent:
         return None

@@ -414,7 +414,8 @@ async def test_a_step_whose_result_was_cut_fails(bench):
     assert end.error["code"] == "too_large"
 
 
-async def test_only_so_many_children_at_once(bench, monkeypatch):
+@pytest.mark.parametrize(("kind", "config"), [("shell", {}), ("python", {"isolate": Const("process")})])
+async def test_only_so_many_children_at_once(bench, monkeypatch, kind, config):
     from orchestrator.engine import host as hosts
     from orchestrator.graph.nodes import ToolDef
 
@@ -430,8 +431,8 @@ async def test_only_so_many_children_at_once(bench, monkeypatch):
         return Done(1)
 
     bench.perform = child
-    shell = ToolDef(name="t", kind="shell", effect="read")
-    found = graph(*(call(f"s{index}", on=shell) for index in range(20)))
+    tool = ToolDef(name="t", kind=kind, effect="read", config=config)
+    found = graph(*(call(f"s{index}", on=tool) for index in range(20)))
     async with bench.host() as host, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.start, host, found, "one")
         tasks.start_soon(bench.start, host, found, "two")
