@@ -1,5 +1,5 @@
-"""A run as JSON lines: a header with its graph, the journal's rows with the contents of their blobs, and then the
-stored contents that they name: files, and outputs that were cut.
+"""A run as JSON lines: a header with its graph, the journal's rows with the contents of their blobs, what waits in the
+inbox, and then the stored contents that all these name: files, and outputs that were cut.
 
 The body of a row stands as JSON; its canonical bytes are what was hashed, so that the chain of sums can be checked
 again from the file alone.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from orchestrator import jsonish
@@ -18,6 +18,7 @@ from orchestrator.errors import Exit, OrchError
 from orchestrator.journal.errors import Damaged
 from orchestrator.journal.records import Record, Row, decode_all
 from orchestrator.journal.references import names_in
+from orchestrator.journal.store import InboxRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -34,6 +35,9 @@ _TYPES = {"run_id": str, "seq": int, "epoch": int, "nonce": str, "kind": str, "p
 _ROW = ("parent_id", "root_id", "labels", "created_at")
 """What of a run's row its records do not say."""
 
+_MESSAGE = {"kind": str, "path": str, "by": str, "at": int, "body": dict}
+"""What an inbox says beside the request id."""
+
 
 class NotAnExport(OrchError):
     """A file that is no export of a run."""
@@ -49,8 +53,8 @@ class NotAnExport(OrchError):
 class Exported:
     """An export read back. ``redacted`` ones hold no values, and their sums cannot be checked.
 
-    ``rows`` and ``contents`` (graph and blobs, whole) are what a store would hold; ``row`` is what the header says of
-    the run's own row.
+    ``rows``, ``contents`` (graph and blobs, whole) and ``waiting`` (what nobody has taken up) are what a store would
+    hold; ``row`` is what the header says of the run's own row.
     """
 
     run_id: str
@@ -60,6 +64,7 @@ class Exported:
     rows: list[Row]
     contents: list[bytes]
     row: Mapping[str, Any]
+    waiting: list[InboxRow] = field(default_factory=list["InboxRow"])
 
 
 async def export_lines(store: Store, row: RunRow, *, redact: bool) -> AsyncIterator[dict[str, Any]]:
@@ -78,16 +83,23 @@ async def export_lines(store: Store, row: RunRow, *, redact: bool) -> AsyncItera
     seq = 1
     there: set[str] = set()
     named: set[str] = set()
-    for each in await store.rows(row.run_id):
-        content = (each.body if each.blob is None else await store.get_blob(each.blob)) or b"null"
-        yield _line(each, content, redact=redact)
-        seq = each.seq + 1
-        named |= names_in(content)
-        if each.blob is not None:
-            there.add(each.blob)
+    waiting: list[InboxRow] = []
+    # What is taken up is taken with a row: where none came after what waits was read, nothing is in both or in neither.
+    while rows := await store.rows(row.run_id, from_seq=seq):
+        for each in rows:
+            content = (each.body if each.blob is None else await store.get_blob(each.blob)) or b"null"
+            yield _line(each, content, redact=redact)
+            seq = each.seq + 1
+            named |= names_in(content)
+            if each.blob is not None:
+                there.add(each.blob)
+        waiting = await store.pending(row.run_id)
     if row.head >= seq:
         raise Damaged(row.run_id, seq=seq, problem="the row is missing")
     if not redact:
+        for message in waiting:
+            yield {"inbox": message.request_id, **{name: getattr(message, name) for name in _MESSAGE}}
+            named |= names_in(jsonish.canonical(message.body))
         there.add(jsonish.digest(jsonish.canonical(header["graph"])))
         for name in sorted(await store.held_blobs(named - there)):
             yield {"content": name, "base64": b64encode(await store.get_blob(name)).decode()}
@@ -148,7 +160,9 @@ def parse_export(name: str, data: bytes) -> Exported:
         raise NotAnExport(name, problem=f"its first line is not of format {FORMAT}")
     redacted = header.get("redacted") is True
     contents = [line for line in lines[1:] if isinstance(line, dict) and "content" in line]
-    rows, blobs = _rows(name, header["run"], lines[1 : len(lines) - len(contents)], redacted=redacted)
+    messages = [line for line in lines[1:] if isinstance(line, dict) and "inbox" in line]
+    end = len(lines) - len(contents) - len(messages)
+    rows, blobs = _rows(name, header["run"], lines[1:end], redacted=redacted)
     records = decode_all(header["run"], rows, blobs.__getitem__, verify=not redacted)
     graph = None if redacted else _graph(name, header)
     graphs = [jsonish.canonical(header["graph"])] if graph else []
@@ -161,7 +175,19 @@ def parse_export(name: str, data: bytes) -> Exported:
         rows,
         [*graphs, *blobs.values(), *(_content(name, line) for line in contents)],
         cast("dict[str, Any]", row) if isinstance(row, dict) else {},
+        _waiting(name, header["run"], messages),
     )
+
+
+def _waiting(name: str, run_id: str, lines: list[dict[str, Any]]) -> list[InboxRow]:
+    found: dict[str, InboxRow] = {}
+    for line in lines:
+        said = {column: line.get(column) for column in _MESSAGE}
+        fits = all(type(said[column]) is kind for column, kind in _MESSAGE.items())
+        if not fits or not isinstance(line["inbox"], str) or line["inbox"] in found:
+            raise NotAnExport(name, problem="a message of it cannot be read")
+        found[line["inbox"]] = InboxRow(run_id=run_id, request_id=line["inbox"], **cast("dict[str, Any]", said))
+    return list(found.values())
 
 
 def _content(name: str, line: dict[str, Any]) -> bytes:

@@ -1,8 +1,8 @@
 """A run that moves from one store to another: made from its export whole, or not at all.
 
 What the run's row says is folded from its records, whose sums are checked; the file is believed in what they do not
-say: labels, parent, root, and when the run was made. A run that has not ended rests until someone resumes it, since the
-store that it came from may still have a driver for it.
+say: labels, parent, root, when the run was made, and what waits in its inbox. A run that has not ended rests until
+someone resumes it, since the store that it came from may still have a driver for it.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def _slice(exported: Exported, name: str) -> Slice:
         at=last.at,
         projection=projection,
         create=new,
+        waiting=tuple(exported.waiting),
     )
 
 

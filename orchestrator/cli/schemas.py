@@ -174,4 +174,8 @@ def records_schema() -> dict[str, Any]:
         title="a row of the journal",
     )
     content = _object({"content": hash_, "base64": _TEXT}, title="a stored content that a row names")
-    return {"$schema": _DIALECT, "title": "A line of `orch export`", "anyOf": [header, row, content]}
+    message = _object(
+        {"inbox": _TEXT, "kind": _TEXT, "path": _TEXT, "by": _TEXT, "at": _COUNT, "body": {"type": "object"}},
+        title="what waits in the run's inbox, under its request id",
+    )
+    return {"$schema": _DIALECT, "title": "A line of `orch export`", "anyOf": [header, row, message, content]}

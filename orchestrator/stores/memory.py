@@ -168,6 +168,7 @@ class MemoryStore:
                 self._put_blob(content)
             if piece.create is not None:
                 self._runs[piece.run_id] = RunRow(**created(piece.create, piece))
+                self._inbox.update({(row.run_id, row.request_id): row for row in piece.waiting})
             else:
                 self._runs[piece.run_id] = replace(self._runs[piece.run_id], **advanced(piece))
             self._journal.setdefault(piece.run_id, []).extend(piece.rows)

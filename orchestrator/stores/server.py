@@ -78,6 +78,8 @@ class ServerStore(ServerUpkeep):
         for piece in pieces:
             if piece.create is not None:
                 await self._make(session, piece.create, piece)
+                for row in piece.waiting:
+                    await _of(piece.run_id, session.run(self._sql.insert_inbox, inbox_values(row)))
         there = [piece for piece in pieces if piece.create is None]
         if there:
             await self._advance(session, there)

@@ -107,6 +107,8 @@ class SqliteWork:
             columns = created(piece.create, piece)
             values = [bound(name, columns[name]) for name in RUN_COLUMNS]
             self._execute(piece.run_id, self._sql.insert_run, values)
+            for row in piece.waiting:
+                self._execute(piece.run_id, self._sql.insert_inbox, inbox_values(row))
             return
         changes = advanced(piece)
         values = [bound(name, value) for name, value in changes.items()]

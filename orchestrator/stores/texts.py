@@ -63,7 +63,7 @@ def _check_slice(piece: Slice) -> None:
         for name in ("labels", "error"):
             if changes.get(name) is not None:
                 _json(piece.run_id, name, changes[name])
-    for row in piece.inbox:
+    for row in (*piece.inbox, *piece.waiting):
         check_mail(row)
 
 

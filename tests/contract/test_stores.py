@@ -576,3 +576,22 @@ async def test_room_is_given_back_and_copies_are_whole(store: Store, tmp_path: P
     else:
         with pytest.raises(NotOffered):
             await store.backup(target)
+
+
+async def test_what_waits_comes_with_the_run_that_is_made(store: Store) -> None:
+    waits = (mail("r1", "q1"), mail("r1", "q2", by="someone else", text="a\0b"))
+    asleep = Projection(status="paused", reason="imported")
+    made = first("r1", projection=asleep, waiting=waits)
+    await store.commit([made])
+    assert await store.pending("r1") == list(waits)
+    run = await store.get_run("r1")
+    assert (run.status, run.wake_at) == ("paused", None)
+    assert await store.due() == []
+    with pytest.raises(Conflict):
+        await store.commit([first("r1", waiting=(mail("r1", "q3"),))])
+    assert await store.send(mail("r1", "q2")) == waits[1]
+    with pytest.raises(BadData):
+        await store.commit([first("r2", waiting=(mail("r2", "q\0"),))])
+    with pytest.raises(NoSuchRun):
+        await store.get_run("r2")
+    assert await store.pending("r1") == list(waits)

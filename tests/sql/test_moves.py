@@ -15,7 +15,8 @@ from orchestrator.app.imports import import_run
 from orchestrator.journal.errors import Damaged, NoSuchRun, RunTaken
 from orchestrator.stores import open_store
 from tests.crash.checks import broken
-from tests.crash.lab import Case, Lab, records_of, rows_of
+from tests.crash.lab import ENDS, Case, Lab, records_of, rows_of
+from tests.databases import database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +26,12 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(params=["sqlite", "postgres", "mysql"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return (
-        f"sqlite:{tmp_path}/other.db" if request.param == "sqlite" else request.getfixturevalue(f"{request.param}_url")
-    )
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:{tmp_path}/other.db"
+        return
+    with database(request.param) as url:  # of each test its own: runs of two labs have the same ids
+        yield url
 
 
 @pytest.fixture
@@ -75,6 +78,25 @@ def test_a_run_begun_on_sqlite_ends_elsewhere(lab: Lab, target: str, tmp_path: P
     with pytest.raises(RunTaken):
         put(target, what)
     assert lab.finish(moved) == 0
+    assert not broken(lab, moved, outputs=records_of(whole)[-1].body["outputs"])
+
+
+def test_an_answer_that_nobody_has_read_moves_with_its_run(lab: Lab, target: str, tmp_path: Path) -> None:
+    whole = lab.case()
+    assert lab.run(whole) == 0
+    for n in range(1, 40):
+        case = lab.case()
+        assert lab.run(case, at=("after_effect", n)) == -signal.SIGKILL
+        if lab.run(case, resume=True) == ENDS["paused"]:
+            break
+    else:
+        raise AssertionError("no effect of the pipeline is ever in doubt")
+    lab.answer(case, old_driver_lives=False)
+    lines = exported(case, tmp_path / "run.jsonl")
+    assert [row.kind for row in lines.waiting] == ["resolve"]
+    put(target, lines)
+    moved = replace(case, url=target)
+    assert lab.run(moved, resume=True) == 0
     assert not broken(lab, moved, outputs=records_of(whole)[-1].body["outputs"])
 
 

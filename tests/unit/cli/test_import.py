@@ -32,6 +32,9 @@ outputs:
 """
 
 
+MESSAGE = {"inbox": "q", "kind": "cancel", "path": "", "by": "ada", "at": 7, "body": {"reason": "enough"}}
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own to work in, with nothing of this machine's user."""
@@ -112,6 +115,20 @@ def test_a_run_that_has_not_ended_rests(file: Path, orch: Orch) -> None:
     orch("resume", "x", "--store", NEW, code=5)
 
 
+def test_what_waits_in_its_inbox_comes_along(file: Path, orch: Orch) -> None:
+    def cut(lines: list[dict[str, Any]]) -> None:
+        lines[:] = [line for line in lines if line.get("kind") not in ("run_finished", "failed")]
+        lines.insert(-1, MESSAGE)
+
+    moved = rewritten(file, cut)
+    orch("import", moved, "--store", NEW)
+    assert MESSAGE in [json.loads(line) for line in orch("export", "x", "--store", NEW).splitlines()]
+    assert "enough" not in orch("export", "x", "--redact", "--store", NEW)
+    orch("resume", "x", "--store", NEW, code=1)
+    (row,) = json.loads(orch("list", "--store", NEW))["runs"]
+    assert row["status"] == "cancelled"
+
+
 def test_what_is_there_stays_as_it_is(folder: Path, file: Path, orch: Orch) -> None:
     orch("import", str(file), "--store", NEW)
     (folder / "go").touch()
@@ -137,6 +154,9 @@ def test_what_is_there_stays_as_it_is(folder: Path, file: Path, orch: Orch) -> N
         (lambda lines: lines[-1].update(base64="AAAA"), "is not the one that its name says"),
         (lambda lines: lines[-1].update(base64="?"), "a stored content of it cannot be read"),
         (lambda lines: lines[0].update(format="orch.export/2"), "its first line is not of format"),
+        (lambda lines: lines.append({"inbox": "q"}), "a message of it cannot be read"),
+        (lambda lines: lines.extend([MESSAGE, MESSAGE]), "a message of it cannot be read"),
+        (lambda lines: lines.append(MESSAGE | {"at": True}), "a message of it cannot be read"),
     ],
 )
 def test_a_file_that_is_not_right_makes_no_run(
