@@ -5,8 +5,9 @@ signatures byte for byte), and these types are known:
 
 ``{"type": "text", "text"}`` · ``{"type": "thinking", "thinking", "signature"}`` · ``{"type": "redacted_thinking",
 "data"}`` · ``{"type": "openai_output", "items"}`` and ``{"type": "openai_thinking", "field", "text"}`` (what the model
-that gave it wants back; other providers skip it) · ``{"type": "tool_use", "id", "name", "input"}`` · ``{"type": "tool_result", "tool_use_id", "content",
-"is_error"}`` · ``{"type": "image" | "document", "source": {"type": "base64", "media_type", "data"}}``.
+that gave it wants back; other providers skip it) · ``{"type": "tool_use", "id", "name", "input"}`` ·
+``{"type": "tool_result", "tool_use_id", "content", "is_error"}`` · ``{"type": "image" | "document", "source":
+{"type": "base64", "media_type", "data"}}``.
 
 A call whose arguments were no JSON object keeps its place: its ``input`` is ``{"$invalid": TEXT}`` (see
 ``invalid_input``).

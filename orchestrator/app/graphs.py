@@ -45,12 +45,12 @@ def _node(
 
 
 def models_of(graph: Graph) -> dict[str, ModelDef]:
-    """The models that agents of the graph call, by name."""
+    """The models that agents of the graph call, by name; of a fallback, those that it stands for."""
     found: dict[str, ModelDef] = {}
     for node, _, _ in walk(graph):
         if isinstance(node.config, AgentConfig):
-            model = node.config.agent.model
-            found.setdefault(model.name, model)
+            for model in node.config.agent.model.chain or (node.config.agent.model,):
+                found.setdefault(model.name, model)
     return found
 
 

@@ -58,6 +58,7 @@ class Findings:
 def examine(file: str, *, models: Mapping[str, str] | None = None, inspect: Inspect | None = None) -> Findings:
     """Load and compile a file, or ``-``. Raises ``NoSuchFile`` alone; ``models`` swaps some of them."""
     from orchestrator.compiler import compile as compile_spec
+    from orchestrator.providers import offered
     from orchestrator.spec.diagnostics import SpecErrors, in_order
     from orchestrator.spec.load import load
     from orchestrator.tools.inspection import inspect_function
@@ -74,7 +75,7 @@ def examine(file: str, *, models: Mapping[str, str] | None = None, inspect: Insp
         loaded = load("-" if path is None else path)
     except SpecErrors as error:
         return Findings(file, error.diagnostics, error.texts)
-    compiled = compile_spec(loaded, models=models or {}, inspect=inspect or inspect_function)
+    compiled = compile_spec(loaded, models=models or {}, inspect=inspect or inspect_function, plugins=offered)
     texts: dict[str, str] = dict(loaded.texts)
     data: dict[str, Any] = loaded.data
     store = data.get("store")

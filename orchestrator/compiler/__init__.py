@@ -17,7 +17,7 @@ from orchestrator.spec.diagnostics import Diagnostic, SpecErrors, has_errors, in
 from orchestrator.spec.read import spec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from orchestrator.compiler.resolve import Inspect
     from orchestrator.graph.nodes import Graph
@@ -35,18 +35,23 @@ class Compiled:
 
 
 def compile(  # noqa: A001 (the word of the language for it; importers rename it)
-    loaded: Loaded, *, models: Mapping[str, str] | None = None, inspect: Inspect | None = None
+    loaded: Loaded,
+    *,
+    models: Mapping[str, str] | None = None,
+    inspect: Inspect | None = None,
+    plugins: Callable[[], Collection[str]] = frozenset,
 ) -> Compiled:
     """The graph of a file that was read, with all that is wrong with it.
 
     ``models`` lets the model of the second name answer for the first. ``inspect`` says what is known of a python
-    function (``orchestrator.tools.inspection.inspect_function``); without it, functions are not looked at.
+    function (``orchestrator.tools.inspection.inspect_function``); without it, functions are not looked at. ``plugins``
+    gives the names of the model providers that installed packages offer, asked for one that is not built in.
     """
     try:
         spec = spec_of(loaded)
     except SpecErrors as error:
         return Compiled(None, error.diagnostics)
     report = Report(spec.loaded, spec.doubts)
-    lowered = check(lower(resolve(spec.document, report, swap=models or {}, inspect=inspect)))
+    lowered = check(lower(resolve(spec.document, report, swap=models or {}, inspect=inspect, plugins=plugins)))
     diagnostics = in_order([*spec.diagnostics, *report.found])
     return Compiled(None if has_errors(diagnostics) else lowered.graph, diagnostics)

@@ -33,6 +33,36 @@ SCRIPTED: Final[Mapping[str, Entry]] = {
 _SECRET: Final = ("api_key", "headers")
 
 
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """What a fallback stands for: ``entries`` in order by name; ``walked`` are all names on the way there.
+
+    ``ring`` is the first way that leads back to where it was.
+    """
+
+    entries: Mapping[str, ModelEntry]
+    walked: tuple[str, ...]
+    ring: tuple[str, ...]
+
+
+def leaves(models: Mapping[str, tuple[str, ModelEntry]], first: str, entry: ModelEntry) -> Leaves:
+    """The models of a list and of those in it. Unknown names, and ways that lead back, are left out."""
+    entries: dict[str, ModelEntry] = {}
+    walked: dict[str, None] = {}
+    rings: list[tuple[str, ...]] = []
+    waiting: list[tuple[str, ModelEntry, tuple[str, ...]]] = [(first, entry, ())]
+    while waiting:
+        own, entry, above = waiting.pop()
+        if own in above:
+            rings.append((*above[above.index(own) :], own))
+        elif own not in walked:
+            walked[own] = None
+            if entry.fallback is None:
+                entries[own] = entry
+            waiting += [(*models[name], (*above, own)) for name in reversed(entry.fallback or []) if name in models]
+    return Leaves(entries, tuple(walked), rings[0] if rings else ())
+
+
 @dataclass(slots=True)
 class Cast:
     """The agents of one file and their models, each named one lowered once. ``place`` sees what they see."""
@@ -107,9 +137,19 @@ class Cast:
             return ModelDef(name="", settings={})
         own, entry = cast("tuple[str, ModelEntry]", found)
         self.resolved.used.add(("models", own))
+        return self._model_of(own, entry)
+
+    def _model_of(self, own: str, entry: ModelEntry) -> ModelDef:
         if own not in self.models:
-            self.models[own] = self._entry(own, entry)
+            self.models[own] = self._entry(own, entry) if entry.fallback is None else self._chain(own, entry)
         return self.models[own]
+
+    def _chain(self, own: str, entry: ModelEntry) -> ModelDef:
+        """A fallback: those that its list stands for, each once. What is wrong with it, ``checks.models`` says."""
+        found = leaves(self.resolved.models, own, entry)
+        self.resolved.used.update(("models", name) for name in found.walked)
+        chain = tuple(self._model_of(name, each) for name, each in found.entries.items())
+        return ModelDef(name=own, settings={"provider": Const("fallback")}, chain=chain)
 
     def _entry(self, name: str, entry: ModelEntry) -> ModelDef:
         at: Path = ("models", name)

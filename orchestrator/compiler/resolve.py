@@ -28,7 +28,7 @@ from orchestrator.spec.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from orchestrator.compiler.report import Path, Report
     from orchestrator.spec.agents import AgentEntry, ModelEntry
@@ -56,6 +56,7 @@ class Resolved:
     document: Document
     report: Report
     inspect: Inspect | None
+    plugins: Callable[[], Collection[str]]
     models: Mapping[str, tuple[str, ModelEntry]]
     tools: Mapping[str, ToolBase]
     agents: Mapping[str, AgentEntry]
@@ -96,13 +97,21 @@ class Resolved:
         return Namespace({one.name: nullable(STRING) if one.optional else STRING for one in self.secrets}, "secret")
 
 
-def resolve(document: Document, report: Report, *, swap: Mapping[str, str], inspect: Inspect | None) -> Resolved:
+def resolve(
+    document: Document,
+    report: Report,
+    *,
+    swap: Mapping[str, str],
+    inspect: Inspect | None,
+    plugins: Callable[[], Collection[str]] = frozenset,
+) -> Resolved:
     """Name by name: types, inputs, secrets, models (as swapped), tools, agents and the steps of all blocks."""
     types = _types(document.types or {}, report)
     resolved = Resolved(
         document,
         report,
         inspect,
+        plugins,
         models=_models(document.models or {}, report, swap),
         tools=document.tools or {},
         agents=document.agents or {},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -88,6 +88,19 @@ class ScriptedReply(Model):
         return self
 
 
+class ModelLimits(Model):
+    """How much of a model all runs of a process may use together."""
+
+    requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    concurrency: Positive | None = None
+    """Calls that are under way at once."""
+
+
+PROVIDERS: Final = ("anthropic", "openai", "scripted", "fallback")
+"""Those that are built in; any other name is an entry point of an installed package."""
+
+
 class ModelEntry(Model):
     """A model: whose it is, which one, and how it is called."""
 
@@ -105,7 +118,7 @@ class ModelEntry(Model):
     thinking: Thinking | None = None
     cache: Cache | None = None
     price: Price | None = None
-    limits: dict[str, Count] | None = None
+    limits: ModelLimits | None = None
     timeout: Duration | None = None
     params: dict[str, Any] | None = None
     """Passed through to the provider."""
@@ -130,7 +143,22 @@ class ModelEntry(Model):
             raise refuse("E105", "`fallback` is missing: the models in order")
         if self.fallback is not None and provider not in (None, "fallback"):
             raise refuse("E127", f"`fallback` does not go with `provider: {provider}`", "fallback")
+        if self.fallback is not None:
+            self._only_a_list()
+        if provider == "openai":
+            self._of_openai()
         return self
+
+    def _only_a_list(self) -> None:
+        for name in type(self).model_fields:
+            if name in self.model_fields_set and name not in ("provider", "fallback"):
+                raise refuse("E127", f"`{name}` does not go with `fallback`: each model of the list has its own", name)
+
+    def _of_openai(self) -> None:
+        if isinstance(self.thinking, ThinkingTokens):
+            raise refuse("E127", "`thinking: {tokens}` does not go with `provider: openai`: use `effort`", "thinking")
+        if self.cache not in (None, True):
+            raise refuse("E127", "`cache` does not go with `provider: openai`, which caches by itself", "cache")
 
 
 Thinking: TypeAlias = Annotated[

@@ -77,6 +77,8 @@ TOPOLOGY: Final = {
     "E403": "a `write` that would be tried again",
     "E404": "the same thing twice",
     "E405": "a model swap without its model",
+    "E406": "models that fall back on each other",
+    "E460": "unknown provider",
 }
 
 WARNINGS: Final[dict[str, str]] = {

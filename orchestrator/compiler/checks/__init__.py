@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.compiler.checks import effects, scripted, types, unused
+from orchestrator.compiler.checks import effects, models, scripted, types, unused
 
 if TYPE_CHECKING:
     from orchestrator.compiler.lower import Lowered
@@ -14,6 +14,7 @@ def check(lowered: Lowered) -> Lowered:
     """Every family in turn. Unused things are told only where nothing is wrong, since a mistake is what hides a use."""
     types.check(lowered)
     effects.check(lowered)
+    models.check(lowered)
     scripted.check(lowered)
     if lowered.resolved.report.whole and not lowered.resolved.report.failed:
         unused.check(lowered)

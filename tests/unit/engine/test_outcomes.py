@@ -16,7 +16,8 @@ CLOSED = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
 
 def intent(effect="read", kind="tool", stop=None, **more):
     node = Node(name="s", id="s", kind="tool", config=SetConfig(values=Const(1)), **more)
-    return SimpleNamespace(act=SimpleNamespace(node=node, stop=stop), effect=effect, kind=kind, path="s", attempt=2)
+    act = SimpleNamespace(node=node, stop=stop)
+    return SimpleNamespace(act=act, effect=effect, kind=kind, path="s", attempt=2, model=None)
 
 
 def ended(outcome, *, attempts=1, failures=0, kept=None, **more):
