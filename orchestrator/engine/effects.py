@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
@@ -65,7 +67,10 @@ class Effects:
         self._services = services
         self._emit = emit
         self._folder = Path(decider.state.started["folder"])
-        self._files = Path(decider.state.started["files"])
+        said = decider.state.started["files"]
+        self._files = folder_of_files(said, services.files_folder)
+        self._moved = self._files != Path(said)
+        self._said_file = re.compile(re.escape(said) + r"/([0-9a-f]{64})(?![0-9a-f])")
         self._log = logging.getLogger("orchestrator.run")
 
     def reservation(self, intent: Intent) -> dict[str, Any] | None:
@@ -111,7 +116,7 @@ class Effects:
     async def _call(self, intent: Intent, deadline: float) -> Outcome:
         config = intent.act.node.config
         kind: str = config.tool.kind  # pyright: ignore[reportAttributeAccessIssue]
-        request = dict(intent.request)
+        request = self._placed(dict(intent.request))
         folder = self._folder
         if "dir" in request:
             folder = folder / str(request.pop("dir"))
@@ -137,6 +142,20 @@ class Effects:
             emit=silent if emit is None else lambda text: emit(intent.path, text),
         )
         return await self._services.performer(kind)(request, context)
+
+    def _placed(self, value: Any) -> Any:
+        """The value with the paths of stored files as they are here; the journal keeps those of the first machine."""
+        if not self._moved:
+            return value
+        match value:
+            case str():
+                return self._said_file.sub(lambda found: f"{self._files}/{found[1]}", value)
+            case dict():
+                return {name: self._placed(item) for name, item in cast("dict[str, Any]", value).items()}
+            case list():
+                return [self._placed(item) for item in cast("list[Any]", value)]
+            case _:
+                return value
 
     async def _builtin(self, intent: Intent) -> Outcome:
         """``read_result``."""
@@ -261,6 +280,16 @@ def _redacted(outcome: Failed | Lost, redact: Callable[[Any], Any]) -> Failed | 
     if isinstance(outcome, Lost):
         return replace(outcome, message=redact(outcome.message))
     return replace(outcome, message=redact(outcome.message), detail=redact(clean(outcome.detail)))
+
+
+def folder_of_files(said: str, own: Path) -> Path:
+    """Where a run's stored files have their copies: where it says, or in this machine's ``own`` folder, where there is
+    no such place here and none can be made.
+    """
+    place = Path(said)
+    while not os.path.exists(place):  # noqa: PTH110  a path that may not be looked at is not there
+        place = place.parent
+    return Path(said) if place.is_dir() and os.access(place, os.W_OK | os.X_OK) else own
 
 
 def keep_copy(folder: Path, digest: str, body: bytes) -> None:

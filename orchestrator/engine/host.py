@@ -5,14 +5,13 @@ from __future__ import annotations
 import gc
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 
 from orchestrator.engine.decide import VERSION
 from orchestrator.engine.drive import RunDriver
-from orchestrator.engine.effects import keep_copy
+from orchestrator.engine.effects import folder_of_files, keep_copy
 from orchestrator.engine.ends import RunEnd, end_of
 from orchestrator.engine.reopen import reopened
 from orchestrator.errors import OrchError
@@ -20,7 +19,15 @@ from orchestrator.expr import secret_marker
 from orchestrator.graph.fingerprint import graph_hash
 from orchestrator.graph.nodes import graph_from_json, to_json
 from orchestrator.ids import new_owner, new_run_id
-from orchestrator.journal.errors import BadData, Fenced, RunEnded, StoreError, StoreUnavailable, UnknownDriver
+from orchestrator.journal.errors import (
+    BadData,
+    Fenced,
+    RunEnded,
+    StoreError,
+    StoreNotWritable,
+    StoreUnavailable,
+    UnknownDriver,
+)
 from orchestrator.journal.records import Draft, Record
 from orchestrator.journal.slices import RunHandle
 from orchestrator.journal.state import RunState, fold
@@ -246,11 +253,15 @@ class Host:
     # Inside
 
     async def _restore_files(self, state: RunState) -> None:
-        """Copies of stored files, for a run that another machine began."""
-        folder = Path(state.started["files"])
+        """Copies of stored files, for a run that another machine began. Raises StoreNotWritable."""
+        folder = folder_of_files(state.started["files"], self.services.files_folder)
         for name in files_in([state.started["inputs"], *(step.files for step in state.steps.values() if step.files)]):
-            if not (folder / name).exists():
-                await anyio.to_thread.run_sync(keep_copy, folder, name, await self.store.get_blob(name))
+            try:
+                if not (folder / name).exists():
+                    body = await self.store.get_blob(name)
+                    await anyio.to_thread.run_sync(keep_copy, folder, name, body)
+            except (OSError, ValueError) as error:
+                raise StoreNotWritable(str(folder), reason=getattr(error, "strerror", None) or str(error)) from error
 
     def _has(self, secret: SecretDef) -> bool:
         """Whether a secret has a value here; one that is not optional was asked for before."""

@@ -129,6 +129,35 @@ def test_what_waits_in_its_inbox_comes_along(file: Path, orch: Orch) -> None:
     assert row["status"] == "cancelled"
 
 
+@pytest.fixture
+def nowhere(folder: Path, orch: Orch) -> Path:
+    """The export of a run whose copies of files are below what this machine knows as a file."""
+    (folder / "far").mkdir()
+    orch("run", "reader.yaml", "--id", "x", "-i", "note=note.txt", "--store", "sqlite:///far/old.db", code=1)
+    exported = folder / "x.jsonl"
+    exported.write_text(orch("export", "x", "--store", "sqlite:///far/old.db"))
+    shutil.rmtree(folder / "far")
+    (folder / "far").write_text("")
+    (folder / "go").touch()
+    return exported
+
+
+def test_files_of_a_machine_that_is_not_ours_are_put_beside_the_store(folder: Path, nowhere: Path, orch: Orch) -> None:
+    orch("import", str(nowhere), "--store", NEW)
+    assert json.loads(orch("resume", "x", "--retry-failed", "--store", NEW)) == {"said": "hello\n"}
+    assert json.loads(orch("verify", "x", "--store", NEW))["ok"]
+    assert [path.read_text() for path in (folder / "new.db.files").iterdir()] == ["hello\n"]
+
+
+def test_files_that_can_be_put_nowhere(folder: Path, nowhere: Path, orch: Orch) -> None:
+    orch("import", str(nowhere), "--store", NEW)
+    (folder / "new.db.files").write_text("")
+    said = orch("resume", "x", "--retry-failed", "--store", NEW, code=9)
+    assert "new.db.files is not writable" in said
+    (folder / "new.db.files").unlink()
+    assert json.loads(orch("resume", "x", "--retry-failed", "--store", NEW)) == {"said": "hello\n"}
+
+
 def test_what_is_there_stays_as_it_is(folder: Path, file: Path, orch: Orch) -> None:
     orch("import", str(file), "--store", NEW)
     (folder / "go").touch()
