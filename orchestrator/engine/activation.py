@@ -11,6 +11,7 @@ from orchestrator.engine.scope import item_of
 from orchestrator.graph.nodes import GroupConfig
 
 if TYPE_CHECKING:
+    from orchestrator.engine.budgets import Account
     from orchestrator.engine.scope import Scope
     from orchestrator.graph.nodes import Block, Effect, Node
     from orchestrator.journal.state import RunState, StepState
@@ -29,9 +30,11 @@ class Phase(IntEnum):
 
 class Act:
     """One activation of a node. ``data`` is what its kind keeps while it is open; ``stop`` says why it is being
-    stopped: an error to fail with, or an empty object where its scope takes it down."""
+    stopped: an error to fail with, or an empty object where its scope takes it down. ``account`` is the budget that it
+    is in, or has."""
 
     __slots__ = (
+        "account",
         "data",
         "kind",
         "node",
@@ -70,6 +73,7 @@ class Act:
         self.unmet = len(node.needs)
         self.stop: dict[str, Any] | None = None
         self.data: Any = None
+        self.account: Account
 
     @property
     def recorded(self) -> StepState | None:
@@ -91,7 +95,7 @@ class BlockAct:
     """The activations of one scope. ``live`` counts those begun and not ended, ``left`` those not ended, of this
     stage."""
 
-    __slots__ = ("acts", "block", "left", "live", "owner", "path", "scope", "stage", "stopping")
+    __slots__ = ("account", "acts", "block", "left", "live", "owner", "path", "scope", "stage", "stopping")
 
     def __init__(self, block: Block, *, owner: Act | None, path: str) -> None:
         self.block = block
@@ -103,6 +107,7 @@ class BlockAct:
         self.live = 0
         self.left = 0
         self.scope: Scope
+        self.account: Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,7 @@ class Intent:
     """An effect that is permitted: what ``started`` will say, and what the performer needs.
 
     ``not_before`` in microseconds; ``request`` the evaluated request of a tool; of a model call it is made when it
-    is sent, and ``model`` is the one to call.
+    is sent, and ``model`` is the one to call. ``last``: its agent's last turn, for which a budget has room.
     """
 
     act: Act
@@ -138,6 +143,7 @@ class Intent:
     timeout: int | None = None
     key: str = ""
     tool: str = ""
+    last: bool = False
     model: Choice | None = None
 
     @property

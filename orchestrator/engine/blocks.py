@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.activation import Act, BlockAct, Phase
+from orchestrator.engine.budgets import limited
 from orchestrator.engine.scope import Scope, error_of
 from orchestrator.engine.steps.common import fails_scope, failure_of, join_of, kind_of
 from orchestrator.expr import ABSENT, EvalError
@@ -27,6 +28,7 @@ class Blocks:
         """Begin the steps of a scope."""
         found = BlockAct(block, owner=owner, path=path)
         found.scope = Scope(scope, {}, block=found)
+        found.account = self._decider.budgets.root if owner is None else owner.account
         self._add(found, block.nodes, scope=found.scope, ready_at=ready_at)
         return found
 
@@ -56,6 +58,7 @@ class Blocks:
     def _queue(self, block: BlockAct, act: Act) -> None:
         act.phase = Phase.QUEUED
         block.live += 1
+        act.account = self._decider.budgets.enter(act)
         self._decider.acts[act.path] = act
         self._decider.look_again(act)
 
@@ -98,7 +101,9 @@ class Blocks:
         failure = failure_of(block)
         at = max((act.recorded.ended_at or 0 for act in block.acts.values() if act.recorded), default=0)
         names = {
-            "error": error_of(failure.recorded.error | {"step": failure.path})
+            "error": error_of(limited(limit))
+            if (limit := self._decider.state.limit) is not None
+            else error_of(failure.recorded.error | {"step": failure.path})
             if failure and failure.recorded and failure.recorded.error
             else None
         }
@@ -107,9 +112,8 @@ class Blocks:
         if (
             block.stage == "main"
             and block.owner is None
-            and failure is not None
             and self._decider.graph.on_failure
-            and self._decider.state.cancel is None
+            and self._status(block) == "failed"
         ):
             block.stage = "failure"
             block.left = 1
@@ -138,7 +142,13 @@ class Blocks:
     def _status(self, block: BlockAct) -> str:
         if self._decider.state.cancel is not None:
             return "cancelled"
-        return "failed" if failure_of(block) is not None else "done"
+        if self._decider.state.limit is not None:
+            return "limited"
+        failure = failure_of(block)
+        if failure is None or failure.recorded is None:
+            return "done"
+        # A budget that stops a run is not a failure of it.
+        return "limited" if (failure.recorded.error or {}).get("code") == "limited" else "failed"
 
     def finish_run(self) -> None:
         """Record the run's end."""
@@ -148,7 +158,9 @@ class Blocks:
         status = self._status(block)
         body: dict[str, Any] = {"status": status}
         failure = failure_of(block)
-        if status == "failed" and failure is not None and failure.recorded is not None:
+        if status == "limited" and self._decider.state.limit is not None:
+            body["error"] = error_of(limited(self._decider.state.limit))
+        elif status in ("failed", "limited") and failure is not None and failure.recorded is not None:
             body["error"] = error_of({"step": failure.path} | (failure.recorded.error or {}))
         elif status == "done":
             body |= self._outputs(block)

@@ -22,6 +22,7 @@ from orchestrator.clock import rfc3339
 from orchestrator.engine import steps
 from orchestrator.engine.activation import Act, BlockAct, Phase
 from orchestrator.engine.blocks import Blocks
+from orchestrator.engine.budgets import Budgets, limited
 from orchestrator.engine.scope import Scope, SecretsView, error_of
 from orchestrator.engine.steps.common import Skip, Wrong, handled_by, micros
 from orchestrator.expr import ABSENT, EvalError, evaluate, parse
@@ -62,6 +63,8 @@ class Decider:
         self.in_flight: dict[str, Intent] = {}
         self.cancels: list[str] = []
         self.timers: dict[str, int] = {}
+        self.fresh: dict[str, Intent] = {}
+        self.budgets = Budgets(graph, state)
         self.acts: dict[str, Act] = {}
         # By the seq of what is to be taken up: a rebuilt decider follows the journal, so that each end releases what
         # it released, and each stop finds open what it found open.
@@ -90,6 +93,8 @@ class Decider:
         )
         self.scope = scope
         self.root = self._blocks.enter(graph.root, owner=None, path="", scope=scope, ready_at=state.started_at)
+        if state.limit is not None:
+            heappush(self._early, (state.limit_seq, next(self._order), self.root))
         if state.cancel is not None:
             heappush(self._early, (state.cancel_seq, next(self._order), self.root))
         self._take_up()
@@ -102,12 +107,36 @@ class Decider:
         path = draft.path
         if draft.kind == "started":
             self.in_flight[path] = self.permitted.pop(path)
+            self.fresh.pop(path, None)
         elif draft.kind == "cancel_requested":
             self._blocks.stop(self.root)
+        elif draft.kind == "limit_reached":
+            self._limit_reached(path, draft.body)
+        elif draft.kind == "budget_added":
+            self.budgets.added(path)
+            self._ask_again(path)
         else:
             self.in_flight.pop(path, None)
             if path in self.acts:
                 self.look_again(self.acts[path])
+
+    def _limit_reached(self, path: str, body: dict[str, Any]) -> None:
+        """The limit of an account: what it bounds is stopped, or agents inside get their last turn. Where it pauses,
+        nothing is decided: what does not fit stays permitted."""
+        if body["then"] == "finish":
+            self._ask_again(path)
+        elif body["then"] == "fail":
+            self.budgets.over(path)
+            if not path:
+                self._blocks.stop(self.root)
+            elif path in self.acts:
+                self.look_again(self.acts[path])
+
+    def _ask_again(self, path: str) -> None:
+        """Permit anew the turns of agents inside an account, which are their last ones now, or are not any more."""
+        for intent in list(self.permitted.values()):
+            if intent.act.role == "turn" and any(path == account.path for account in intent.act.account.chain()):
+                self.look_later(intent.act)
 
     def decide(self) -> list[Draft]:
         """Decide all that can be: the records of control steps, already folded. Intents wait in ``permitted``."""
@@ -226,6 +255,7 @@ class Decider:
             ready_at=owner.ready_at if ready_at is None else ready_at,
         )
         act.phase = Phase.QUEUED
+        act.account = self.budgets.enter(act)
         self.acts[path] = act
         self.look_again(act)
         return act
@@ -235,8 +265,8 @@ class Decider:
         return self._blocks.enter(block, owner=act, path=f"{act.path}/", scope=act.scope, ready_at=act.ready_at)
 
     def permit(self, intent: Intent) -> None:
-        """Allow an effect."""
-        self.permitted[intent.path] = intent
+        """Allow an effect. ``fresh`` are those that its driver has not looked at."""
+        self.permitted[intent.path] = self.fresh[intent.path] = intent
 
     def render(self, act: Act, value: Value, field: str, *, env: dict[str, Any] | None = None) -> Any:
         """The value of a field. Raises Skip where it is absent, EvalError where it has none."""
@@ -331,7 +361,7 @@ class Decider:
         elif step is not None and step.handled == "step":
             self._look_handled(act)
         elif step is not None and step.fired is not None and act.phase is Phase.OPEN:
-            self.stop(act, {"code": "timeout", "message": "the step took longer than its timeout"})
+            self.stop(act, _late_for(step))
         elif act.phase is Phase.QUEUED:
             self._look_queued(act, step)
         else:
@@ -340,7 +370,10 @@ class Decider:
     def _look_queued(self, act: Act, step: StepState | None) -> None:
         kind = steps.KINDS[act.kind]
         if not kind.descends(step) or self._condition(act) is not True:
-            self._late.append(act)
+            if step is not None and step.limit is not None:
+                self.stop(act, _late_for(step))
+            else:
+                self._late.append(act)
             return
         try:
             self._open(act)
@@ -411,6 +444,7 @@ class Decider:
     def _look_handled(self, act: Act) -> None:
         """The step failed, and its fallback stands in."""
         self.timers.pop(act.path, None)
+        self.budgets.leave(act)
         fallback = act.node.fallback
         path = f"{act.path}/@error"
         known = self.acts.get(path)
@@ -484,6 +518,8 @@ class Decider:
         self.acts.pop(act.path, None)
         self.permitted.pop(act.path, None)
         self.timers.pop(act.path, None)
+        self.fresh.pop(act.path, None)
+        self.budgets.leave(act)
         owner = act.owner
         if isinstance(owner, BlockAct):
             self._blocks.child_ended(owner, act)
@@ -494,3 +530,10 @@ class Decider:
             self._fallback_ended(owner, act)
         if owner.stop is not None:
             self.look_again(owner)
+
+
+def _late_for(step: StepState) -> dict[str, Any]:
+    """What a step is stopped for: the limit of a budget, or its own timeout."""
+    if step.limit is not None:
+        return limited(step.limit)
+    return {"code": "timeout", "message": "the step took longer than its timeout"}

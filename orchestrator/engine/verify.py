@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.decide import Decider, RunInfo
+from orchestrator.journal.accounts import needed
 from orchestrator.journal.records import Draft
-from orchestrator.journal.state import RunState, fold
+from orchestrator.journal.state import RunState, around, fold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.engine.budgets import Account
     from orchestrator.graph.nodes import Graph
     from orchestrator.journal.records import Record
 
@@ -34,7 +36,7 @@ class Divergence:
         return f"record {self.seq} ({self.path or 'the run'}): {self.problem}"
 
 
-_WORLD = frozenset({"received", "cancel_requested", "paused", "fired", "resolved"})
+_WORLD = frozenset({"received", "cancel_requested", "paused", "fired", "resolved", "limit_reached", "budget_added"})
 
 
 def verify(graph: Graph, records: Sequence[Record], *, run_id: str) -> Divergence | None:
@@ -85,6 +87,17 @@ class _Replay:
             self._decide()
         return problem
 
+    def _charged(self, account: Account, body: dict[str, Any]) -> str | None:
+        """Whether an attempt is charged to the accounts around it, and fits them."""
+        if around(body) != [each.path for each in account.chain()]:
+            return "an effect was charged to another account than its own"
+        for each in account.chain():
+            for dimension, amount in needed(body).items():
+                left = each.left(dimension)
+                if left is not None and amount > left:
+                    return f"an effect was started that the budget of {each.path or 'the run'} has no room for"
+        return None
+
     def _taken_over(self, records: Sequence[Record]) -> None:
         """A claim, or a reopened run: what was decided and never written is decided anew, from what was written."""
         self.state = fold(records)
@@ -105,7 +118,7 @@ class _Replay:
                 record.body.get("key", ""),
             ):
                 return "an effect was started with another attempt, input or key than was permitted"
-            return None
+            return self._charged(intent.act.account, record.body)
         step = self.state.steps.get(path)
         if kind in ("done", "failed", "cancelled", "waiting") and step is not None and step.open:
             if record.body.get("attempt") != step.attempt:
