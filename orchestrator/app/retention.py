@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BLOB_AGE = 86_400.0
 """Seconds for which a content stays that no run names: it may be on its way into one."""
 
+DRIVER_AGE = 86_400.0
+"""Seconds for which a driver is remembered after its lease, for a look at what became of it."""
+
 _ALL = 1_000_000_000
 
 
@@ -49,12 +52,14 @@ async def look(store: Store, runs: list[RunRow]) -> Gone:
 
 
 async def collect(store: Store, runs: list[RunRow], *, before: int, files: Path) -> Gone:
-    """Take these runs away, then every content that no run names, with its copy among ``files``.
+    """Take these runs away, then every content that no run names, with its copy among ``files``; and drivers that have
+    not been heard of for a day.
 
     A run that was taken up again in the meantime stays. Interrupted, it leaves whole runs and nothing that is missed.
     """
     went = set(await store.delete_runs([row.run_id for row in runs], ended_before=before))
     swept = await store.sweep_blobs(age=BLOB_AGE)
+    await store.forget_drivers(age=DRIVER_AGE)
     for name in swept.names:
         # Made again from the store wherever a run needs it.
         with suppress(OSError):

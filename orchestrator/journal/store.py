@@ -399,6 +399,13 @@ class Store(Protocol):
         """
         ...
 
+    async def forget_drivers(self, *, age: float) -> int:
+        """Take away drivers whose lease has been over for ``age`` seconds and that hold no run; how many went.
+
+        A driver that lives after all learns it from its next renewal, and registers anew.
+        """
+        ...
+
     async def commit(self, batch: Batch) -> None:
         """All slices in one transaction, or none.
 

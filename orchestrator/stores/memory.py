@@ -133,6 +133,14 @@ class MemoryStore:
         self._inbox = {key: row for key, row in self._inbox.items() if row.run_id in self._runs}
         return gone
 
+    async def forget_drivers(self, *, age: float) -> int:
+        before = self._clock.now() - int(age * 1_000_000)
+        holding = {run.owner for run in self._runs.values()}
+        gone = [name for name, row in self._owners.items() if row.lease_until < before and name not in holding]
+        for name in gone:
+            del self._owners[name]
+        return len(gone)
+
     def _may_go(self, run_id: str, ended_before: int) -> bool:
         run = self._runs.get(run_id)
         if run is None or not is_over(run, ended_before):

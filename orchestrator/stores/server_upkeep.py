@@ -46,6 +46,10 @@ class ServerUpkeep(ServerBase):
             await session.run(self._sql.delete_run, (run_id,))
             return True
 
+    async def forget_drivers(self, *, age: float) -> int:
+        values = (self._now(), int(age * 1_000_000))
+        return await self._again(lambda: self._alone(self._sql.forget_drivers, values))
+
     async def held_blobs(self, names: Collection[str]) -> set[str]:
         return await self._again(lambda: self._held(sorted(names)))
 

@@ -149,6 +149,9 @@ class SqliteStore:
             if await self._write_again(lambda run_id=run_id: self._taking.delete_run(run_id, ended_before))
         ]
 
+    async def forget_drivers(self, *, age: float) -> int:
+        return await self._write_again(lambda: self._taking.forget_drivers(int(age * 1_000_000)))
+
     # --- commits ---
 
     async def commit(self, batch: Batch) -> None:

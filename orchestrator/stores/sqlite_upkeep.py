@@ -41,6 +41,10 @@ class SqliteUpkeep:
             self._db.execute(self._sql.delete_run, (run_id,))
             return True
 
+    def forget_drivers(self, age: int) -> int:
+        """Take away drivers whose lease has been over for ``age`` microseconds and that hold no run."""
+        return self._db.execute(self._sql.forget_drivers, (self._clock.now(), age)).rowcount
+
     def old_blobs(self, age: int) -> dict[str, int]:
         """Blobs that nobody has touched for ``age`` microseconds, with the bytes that they take."""
         return dict(self._db.all(self._sql.old_blobs, (self._clock.now(), age)))

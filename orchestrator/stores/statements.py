@@ -169,6 +169,10 @@ class Statements:
         self.insert_driver = text("INSERT INTO {p}drivers ({driver}) VALUES (?, ?, ?, ?, ?, ?, {now} + ?, {now})")
         self.renew = text("UPDATE {p}drivers SET lease_until = {now} + ?, renewed_at = {now} WHERE owner = ?")
         self.delete_driver = text("DELETE FROM {p}drivers WHERE owner = ?")
+        self.forget_drivers = text(
+            "DELETE FROM {p}drivers WHERE lease_until < {now} - ? AND "
+            "NOT EXISTS (SELECT 1 FROM {p}runs r WHERE r.owner = {p}drivers.owner)"
+        )
 
         self.status = text("SELECT status FROM {p}runs WHERE run_id = ?")
         self.delete_run = text("DELETE FROM {p}runs WHERE run_id = ?")

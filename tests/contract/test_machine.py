@@ -180,6 +180,13 @@ class Machine(RuleBasedStateMachine):
     def sweep(self, age: float, without: list[str], dry_run: bool) -> None:
         self.all(lambda store: store.sweep_blobs(age=age, without=without, dry_run=dry_run))
 
+    @rule(age=st.sampled_from([0.0, LEASE]))
+    def forget(self, age: float) -> None:
+        self.all(lambda store: store.forget_drivers(age=age))
+        for owner in ("me", "you"):  # whose processes live on
+            self.all(lambda store, owner=owner: store.owner(owner))
+            self.register(owner)
+
     @rule(status=st.lists(STATUS, max_size=2), since=st.none() | st.integers(0, 3), limit=st.integers(0, 3))
     def look(self, status: list[str], since: int | None, limit: int) -> None:
         self.all(lambda store: store.list_runs(RunFilter(status=tuple(status), since=since, limit=limit)))

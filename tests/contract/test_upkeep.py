@@ -9,13 +9,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from orchestrator.journal.errors import NoSuchRun, SchemaNewer, SchemaOlder, UnknownBlob
+from orchestrator.journal.errors import NoSuchRun, SchemaNewer, SchemaOlder, UnknownBlob, UnknownDriver
 from orchestrator.journal.records import INLINE_BYTES
 from orchestrator.journal.store import Projection, RunFilter
 from orchestrator.jsonish import canonical, digest
 from orchestrator.stores import StoreSettings, open_store
 from orchestrator.stores.migrations import Migration, all_migrations
-from tests.contract.build import after, first, held, mail, new_run, piece
+from tests.contract.build import LEASE, after, driver, first, held, mail, new_run, piece
 
 if TYPE_CHECKING:
     from orchestrator.clock import ManualClock
@@ -210,6 +210,29 @@ async def test_blobs_that_come_back_while_they_go(store: Store, clock: ManualClo
     assert await store.held_blobs(names) == set(kept)
     for name in kept:
         assert digest(await store.get_blob(name)) == name
+
+
+# --- drivers ---
+
+
+async def test_a_driver_is_forgotten_once_it_holds_nothing_and_is_long_gone(store: Store, clock: ManualClock) -> None:
+    await held(store, "r1", "holds")
+    for name in ("gone", "lives"):
+        await store.register_driver(driver(name), LEASE)
+    clock.advance(DAY + LEASE)
+    assert await store.forget_drivers(age=DAY) == 0
+    await store.renew("lives", LEASE)
+    clock.advance(1)
+    assert await store.forget_drivers(age=DAY) == 1
+    with pytest.raises(UnknownDriver):
+        await store.renew("gone", LEASE)
+    kept = [await store.owner(name) for name in ("holds", "lives", "gone")]
+    assert [row is not None for row in kept] == [True, True, False]
+    await store.release("holds")
+    await store.register_driver(driver("gone"), LEASE)
+    clock.advance(2 * DAY)
+    assert await store.forget_drivers(age=DAY) == 2
+    assert (await store.get_run("r1")).owner is None
 
 
 # --- tables ---

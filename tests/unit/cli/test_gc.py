@@ -128,6 +128,16 @@ def test_a_content_that_came_today_stays(folder: Path, orch: Orch) -> None:
     assert (len(went["runs"]), went["blobs"]) == (2, 0)
 
 
+def test_processes_that_were_killed_are_forgotten_after_a_day(folder: Path, orch: Orch) -> None:
+    now = time.time_ns() // 1000
+    with closing(sqlite3.connect(folder / "runs.db")) as db, db:
+        for owner, age in (("yesterday", DAY + 60_000_000), ("today", DAY - 60_000_000)):
+            db.execute("INSERT INTO drivers VALUES (?, 'h', 'b', 'n', 1, 2, ?, 0)", (owner, now - age))
+    orch("gc", "--yes", "--store", STORE)
+    with closing(sqlite3.connect(folder / "runs.db")) as db:
+        assert db.execute("SELECT owner FROM drivers").fetchall() == [("today",)]
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("args", "says"),
