@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import re
+from typing import TYPE_CHECKING, Any, cast
 
-from orchestrator.agents.messages import Message, ModelRequest, ToolSpec, Usage
+from orchestrator.ids import digest_text
 from orchestrator.jsonish import dumps
+from orchestrator.providers.connect import unsendable
 from orchestrator.providers.output_schema import accepted_schema
-from orchestrator.providers.protocol import ModelError
+
+if TYPE_CHECKING:
+    from orchestrator.agents.messages import Message, ModelRequest, ToolSpec
 
 MAX_TOKENS = 4096
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
+_FOREIGN = ("openai_output", "openai_thinking")
+_CALL_ID = re.compile(r"[A-Za-z0-9_-]+")
 _OURS = ("model", "max_tokens", "messages", "system", "tools", "stream")
 
 
@@ -37,7 +43,7 @@ def build(request: ModelRequest) -> dict[str, Any]:
     if tools:
         body["tools"] = tools
     if (thinking := _thinking(settings)) is not None:
-        body["thinking"] = thinking
+        body["thinking"] = {"type": "disabled"} if _answers_others(thinking, body["messages"]) else thinking
     if output_config:
         body["output_config"] = output_config
     return _with_params(body, settings.get("params") or {})
@@ -47,11 +53,6 @@ def cache_ttl(settings: dict[str, Any]) -> str | None:
     """How long a prompt is cached: ``5m``, ``1h`` or None."""
     control = _cache_control(settings.get("cache", True))
     return control.get("ttl", "5m") if control else None
-
-
-def unsendable(message: str) -> ModelError:
-    """A request that was refused here: nothing went out, nothing was used."""
-    return ModelError("bad_request", message, sent=False, usage=Usage())
 
 
 def _model(settings: dict[str, Any]) -> str:
@@ -74,16 +75,40 @@ def _cache_control(cache: Any) -> dict[str, str] | None:
 
 
 def _sendable(messages: list[Message]) -> list[Message]:
-    """Messages without what the API gives and does not take back: blank text of a model, a reply of nothing else."""
+    """Messages without what the API gives and does not take back (blank text of a model, a reply of nothing else),
+    nor what only another API can read.
+    """
     out: list[Message] = []
     for message in messages:
+        content: list[dict[str, Any]] = message["content"]
         if message["role"] == "assistant":
-            said: list[dict[str, Any]] = [block for block in message["content"] if not _blank(block)]
-            if said:
-                out.append(message if len(said) == len(message["content"]) else {**message, "content": said})
-        else:
-            out.append(message)
+            content = [block for block in content if not (_blank(block) or _foreign(block))]
+        content = [_named(block) for block in content]
+        if content or message["role"] != "assistant":
+            out.append(message if content == message["content"] else {**message, "content": content})
     return out
+
+
+def _foreign(block: dict[str, Any]) -> bool:
+    return block.get("type") in _FOREIGN or (block.get("type") == "thinking" and block.get("signature") == "scripted")
+
+
+def _named(block: dict[str, Any]) -> dict[str, Any]:
+    """A call or a result under an id that the API takes: other APIs have others."""
+    key = {"tool_use": "id", "tool_result": "tool_use_id"}.get(str(block.get("type")))
+    if key is None or _CALL_ID.fullmatch(str(block.get(key))):
+        return block
+    return {**block, key: f"toolu_{digest_text(str(block.get(key)))[:24]}"}
+
+
+def _answers_others(thinking: dict[str, Any], messages: list[Message]) -> bool:
+    """Whether the results at the end are for calls of a model whose thoughts are not there: with a budget of its own
+    the API wants to see them, and goes on without thinking where it cannot.
+    """
+    if thinking["type"] != "enabled" or len(messages) < 2 or messages[-2]["role"] != "assistant":
+        return False
+    kinds: list[Any] = [block.get("type") for block in messages[-2]["content"]]
+    return "tool_use" in kinds and kinds[0] not in ("thinking", "redacted_thinking")
 
 
 def _blank(block: dict[str, Any]) -> bool:

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestrator.agents.messages import INVALID, Reply, Stop, Usage
-from orchestrator.jsonish import clean, loads
+from orchestrator.agents.messages import Reply, Stop, Usage
+from orchestrator.jsonish import clean
 from orchestrator.providers.protocol import ModelError
+from orchestrator.providers.sse import (
+    EventLines,
+    arguments_of,
+    class_of_status,
+    count_of,
+    event_of,
+    invalid,
+    retry_after,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MAX_REPLY = 64 * 1024 * 1024
 _STOPS: dict[str, Stop] = {
     "end_turn": "end_turn",
     "tool_use": "tool_use",
@@ -44,47 +50,26 @@ _TYPED = {
     "rate_limit_error": "rate_limit",
 }
 _TOO_LONG = re.compile(r"prompt is too long|context (window|limit|length)|exceeds? the maximum.*tokens", re.IGNORECASE)
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class EventDecoder:
-    """Bytes of an event stream to the data of its events, however they were cut. Keeps at most ``MAX_REPLY`` bytes."""
+    """Bytes of an event stream to its events, however they were cut."""
 
     def __init__(self) -> None:
-        self._line: list[bytes] = []
-        self._data: list[bytes] = []
-        self._total = 0
-        self._after_return = False
+        self._lines = EventLines()
 
     def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
         """Events that ``chunk`` completes. Raises ModelError (``invalid_reply``) for what is no event of it."""
-        self._total += len(chunk)
-        if self._total > MAX_REPLY:
-            raise invalid(f"the reply is longer than {MAX_REPLY} bytes")
-        if self._after_return:
-            chunk = chunk.removeprefix(b"\n")
-        self._after_return = chunk.endswith(b"\r")
-        *ended, rest = _LINE_END.split(chunk)
-        for line in ended:
-            self._line.append(line)
-            whole = b"".join(self._line)
-            self._line.clear()
-            if whole.startswith(b"data:"):
-                self._data.append(whole[5:].removeprefix(b" "))
-            elif not whole and self._data:
-                data, self._data = b"\n".join(self._data), []
-                yield self._event(data)
-        self._line.append(rest)
+        for data in self._lines.feed(chunk):
+            yield typed_event(data)
 
-    @staticmethod
-    def _event(data: bytes) -> dict[str, Any]:
-        try:
-            event = loads(data)
-        except ValueError:
-            raise invalid("an event of the stream is not JSON") from None
-        if not isinstance(event, dict) or not isinstance(cast("dict[str, Any]", event).get("type"), str):
-            raise invalid("an event of the stream has no type")
-        return cast("dict[str, Any]", event)
+
+def typed_event(data: bytes) -> dict[str, Any]:
+    """An event, which says of which type it is. Raises ModelError."""
+    event = event_of(data)
+    if not isinstance(event.get("type"), str):
+        raise invalid("an event of the stream has no type")
+    return event
 
 
 @dataclass(slots=True)
@@ -247,11 +232,7 @@ def _input(given: Any, text: str) -> dict[str, Any]:
     """The arguments of a call: its pieces put together, or a mark that keeps what was no JSON object."""
     if not text:
         return cast("dict[str, Any]", given) if isinstance(given, dict) else {}
-    try:
-        value = clean(loads(text), depth=48)
-    except (ValueError, TypeError):
-        return {INVALID: text}
-    return value if isinstance(value, dict) else {INVALID: text}
+    return arguments_of(text)
 
 
 def usage_of(wire: Mapping[str, Any], *, ttl: str | None = None) -> Usage | None:
@@ -260,27 +241,18 @@ def usage_of(wire: Mapping[str, Any], *, ttl: str | None = None) -> Usage | None
     """
     try:
         created, thought = wire.get("cache_creation") or {}, wire.get("output_tokens_details") or {}
-        five, hour = _count(created, "ephemeral_5m_input_tokens"), _count(created, "ephemeral_1h_input_tokens")
-        rest = max(0, _count(wire, "cache_creation_input_tokens") - five - hour)
+        five, hour = count_of(created, "ephemeral_5m_input_tokens"), count_of(created, "ephemeral_1h_input_tokens")
+        rest = max(0, count_of(wire, "cache_creation_input_tokens") - five - hour)
         return Usage(
-            input=_count(wire, "input_tokens", needed=True),
-            output=_count(wire, "output_tokens", needed=True),
-            cache_read=_count(wire, "cache_read_input_tokens"),
+            input=count_of(wire, "input_tokens", needed=True),
+            output=count_of(wire, "output_tokens", needed=True),
+            cache_read=count_of(wire, "cache_read_input_tokens"),
             cache_write_5m=five + (0 if ttl == "1h" else rest),
             cache_write_1h=hour + (rest if ttl == "1h" else 0),
-            thinking=_count(thought, "thinking_tokens"),
+            thinking=count_of(thought, "thinking_tokens"),
         )
     except ValueError:
         return None
-
-
-def _count(wire: Any, key: str, *, needed: bool = False) -> int:
-    value = cast("dict[str, Any]", wire).get(key) if isinstance(wire, dict) else wire
-    if value is None and not needed:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(key)
-    return value
 
 
 def from_status(status: int, body: Any, headers: Mapping[str, str]) -> ModelError:
@@ -288,18 +260,8 @@ def from_status(status: int, body: Any, headers: Mapping[str, str]) -> ModelErro
     said = _said(body)
     message = said.get("message")
     text = message if isinstance(message, str) and message else f"HTTP {status}"
-    if status == 429:
-        code = "rate_limit"
-    elif status in (401, 403):
-        code = "auth"
-    elif status == 408:
-        code = "timeout"
-    elif status == 409 or status >= 500:
-        code = "unavailable"
-    elif status in (400, 413) and (_TOO_LONG.search(text) or said.get("type") == "request_too_large"):
-        code = "context"
-    else:
-        code = "bad_request"
+    too_long = _TOO_LONG.search(text) or said.get("type") == "request_too_large"
+    code = "context" if status in (400, 413) and too_long else class_of_status(status)
     return ModelError(
         code,
         f"{text} (HTTP {status})" if text != f"HTTP {status}" else text,
@@ -325,27 +287,6 @@ def from_error_event(event: dict[str, Any]) -> ModelError:
     request_id = event.get("request_id")
     detail = _detail(said, request_id if isinstance(request_id, str) else None)
     return ModelError(code, f"{text} ({kind})", detail=detail)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the other side asks to wait: in its own header, in seconds, or as a date against its own clock."""
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) * scale
-        except ValueError:
-            continue
-        if isfinite(seconds):
-            return max(0.0, seconds)
-    try:
-        until = parsedate_to_datetime(headers.get("retry-after", ""))
-        return max(0.0, (until - parsedate_to_datetime(headers.get("date", ""))).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def invalid(message: str) -> ModelError:
-    """A reply that does not have the shape of one."""
-    return ModelError("invalid_reply", message)
 
 
 def _unbilled(status: int, said: dict[str, Any]) -> bool:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.agents.messages import Reply, Usage
-from orchestrator.providers.anthropic_reply import MAX_REPLY, Assembly, EventDecoder, from_status, retry_after
+from orchestrator.providers.anthropic_reply import Assembly, EventDecoder, from_status
 from orchestrator.providers.protocol import ModelError
+from orchestrator.providers.sse import MAX_REPLY, retry_after
 from tests.wire.messages_server import message_events, text, tool_use
 
 if TYPE_CHECKING:
