@@ -56,6 +56,12 @@ def clean_text(text: str) -> str:
     return text
 
 
+def shortened(text: str, most: int) -> str:
+    """``text`` as every database holds it, in at most ``most`` characters: the first, and how many there were."""
+    end = f"… (cut; {len(text)} characters)"
+    return clean_text(text if len(text) <= most else text[: most - len(end)] + end)
+
+
 def clean(value: Any, *, depth: int = 64) -> Json:
     """``value`` as JSON with clean texts.
 

@@ -23,6 +23,7 @@ from orchestrator.engine import steps
 from orchestrator.engine.activation import Act, BlockAct, Phase
 from orchestrator.engine.blocks import Blocks
 from orchestrator.engine.budgets import Budgets, limited
+from orchestrator.engine.outcomes import error_body
 from orchestrator.engine.scope import Scope, SecretsView, error_of
 from orchestrator.engine.steps.common import Skip, Wrong, handled_by, micros
 from orchestrator.expr import ABSENT, EvalError, evaluate, parse
@@ -187,8 +188,7 @@ class Decider:
 
     def fail(self, act: Act, code: str, message: str, **more: Any) -> None:
         """A control step's bad end. ``more``: status, detail, step (the path of the inner step it comes from)."""
-        body: dict[str, Any] = {"attempt": self.round_of(act), "code": code, "message": message}
-        body |= {key: value for key, value in more.items() if value is not None}
+        body: dict[str, Any] = {"attempt": self.round_of(act), "code": code, **error_body({"message": message} | more)}
         handled = handled_by(act)
         self.emit("failed", act, {"handled": handled} | body if handled else body)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from orchestrator.engine.steps.common import handled_by
 from orchestrator.journal.records import Draft
+from orchestrator.jsonish import canonical, shortened
 from orchestrator.spec.types import check_value, shape_value
 from orchestrator.tools.protocol import Done, Failed, Lost
 
@@ -24,6 +25,12 @@ UNAVAILABLE = frozenset({"timeout", "rate_limit", "unavailable"})
 LONGEST_RETRY_AFTER = 15 * 60 * 1_000_000
 """The other side may ask for more patience than this (µs); it does not get it."""
 
+MOST_MESSAGE = 64 * 1024
+"""Characters of an error's message; the run's row holds it, beside its journal."""
+
+MOST_DETAIL = 1024 * 1024
+"""Bytes of an error's detail, as JSON."""
+
 Kept: TypeAlias = "dict[str, Any]"
 
 
@@ -33,7 +40,8 @@ def ended(intent: Intent, outcome: Outcome, *, step: StepState, attempts: int, a
         return _done(intent, outcome, step=step, attempts=attempts, at=at, kept=kept)
     if isinstance(outcome, Lost):
         if intent.effect == "write":
-            body = {"reason": "doubt", "attempt": intent.attempt, "code": outcome.code, "message": outcome.message}
+            message = shortened(outcome.message, MOST_MESSAGE)
+            body = {"reason": "doubt", "attempt": intent.attempt, "code": outcome.code, "message": message}
             return Draft("waiting", intent.path, body)
         outcome = Failed(outcome.code, outcome.message, status=outcome.status)
     return failed(intent, outcome, step=step, attempts=attempts, at=at)
@@ -93,10 +101,8 @@ def failed(
 ) -> Draft:
     """The record of a failed attempt: with the time of the next one, where ``retry`` grants it. ``billed``: the bill
     of a model call."""
-    body: dict[str, Any] = {"attempt": intent.attempt, "code": outcome.code, "message": outcome.message}
-    for name in ("status", "detail"):
-        if getattr(outcome, name) is not None:
-            body[name] = getattr(outcome, name)
+    body: dict[str, Any] = {"attempt": intent.attempt, "code": outcome.code}
+    body |= error_body({"message": outcome.message, "status": outcome.status, "detail": outcome.detail})
     if outcome.no_effect:
         body["no_effect"] = True
     body |= billed or {}
@@ -111,6 +117,15 @@ def failed(
         if handled:
             body["handled"] = handled
     return Draft("failed", intent.path, body)
+
+
+def error_body(error: dict[str, Any]) -> dict[str, Any]:
+    """What an error says, without what it leaves open, and no more of it than a run's row holds."""
+    said = {name: value for name, value in error.items() if value is not None}
+    said["message"] = shortened(said["message"], MOST_MESSAGE)
+    if "detail" in said and len(text := canonical(said["detail"])) > MOST_DETAIL:
+        said["detail"] = {"cut": shortened(text.decode(), MOST_MESSAGE)}
+    return said
 
 
 def cancelled(intent: Intent, *, began: bool) -> Draft:

@@ -103,3 +103,25 @@ def test_a_bill_that_is_not_known_says_so():
 def test_what_was_cut_off_says_what_may_have_become_of_it(effect, kind, more):
     assert outcomes.cancelled(intent(effect, kind), began=True).body == {"attempt": 2, **more}
     assert outcomes.cancelled(intent(effect, kind), began=False).body == {"attempt": 2}
+
+
+HUGE = "\ud800\0" + "e" * 5_000_000
+
+
+@pytest.mark.parametrize("outcome", [Failed("tool_error", HUGE), Lost("timeout", HUGE)])
+@pytest.mark.parametrize("effect", ["read", "write"])
+def test_the_text_of_an_error_is_cut_to_what_a_run_can_hold(outcome, effect):
+    message = ended(outcome, effect=effect).body["message"]
+    assert message.startswith("\ufffd\ufffdeee")
+    assert message.endswith("e… (cut; 5000002 characters)")
+    assert len(message) == outcomes.MOST_MESSAGE
+    assert outcomes.error_body({"message": message}) == {"message": message}, "as it goes from step to step"
+
+
+def test_the_detail_of_an_error_is_cut_to_what_a_run_can_hold():
+    fits = {"text": "d" * (outcomes.MOST_DETAIL - len('{"text":""}'))}
+    assert ended(Failed("tool_error", "", detail=fits)).body["detail"] == fits
+    detail = ended(Failed("tool_error", "", detail={"text": fits["text"] + "d"})).body["detail"]
+    assert list(detail) == ["cut"]
+    assert detail["cut"].startswith('{"text":"ddd')
+    assert detail["cut"].endswith(f"(cut; {outcomes.MOST_DETAIL + 1} characters)")
