@@ -16,6 +16,7 @@ PERFORMERS: dict[str, str] = {
     "shell": "orchestrator.tools.shell:perform",
     "http": "orchestrator.tools.http:perform",
     "files": "orchestrator.tools.files:perform",
+    "mcp": "orchestrator.tools.mcp:perform",
 }
 
 

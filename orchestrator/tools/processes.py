@@ -20,7 +20,7 @@ import anyio
 from orchestrator.tools.policy import KEPT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from typing import Self
 
 GRACE = 1.0
@@ -99,6 +99,62 @@ async def run(
             if end is not None:
                 return end
     return NotStarted(errno.EAGAIN)
+
+
+class Lasting:
+    """A program that goes on beside its caller, by our ends of its ``stdin``, ``stdout`` and ``stderr``."""
+
+    def __init__(self, program: _Program) -> None:
+        self._program = program
+        self._report = _Kept(None)
+        assert program.stdin is not None
+        self.stdin = program.stdin.number
+        self.stdout = program.stdout
+        self.stderr = program.stderr
+
+    def close_stdin(self) -> None:
+        """Nothing more is written."""
+        assert self._program.stdin is not None
+        self._program.stdin.close()
+
+    async def ended(self) -> None:
+        """Wait until it has ended by itself."""
+        await self._report.read(self._program.report)
+
+    async def end(self) -> str:
+        """Kill what is left of it and of all that it started; say how it ended. May be called again."""
+        with anyio.CancelScope(shield=True):
+            self._program.life.close()
+            await self._report.read(self._program.report)
+        match self._report.body.decode().split():
+            case [*_, "exit", code]:
+                return f"exit {code}"
+            case [*_, "error", number]:
+                return os.strerror(int(number))
+            case _:
+                return "killed"
+
+
+@contextlib.asynccontextmanager
+async def lasting(
+    argv: Sequence[str], *, env: Mapping[str, str], folder: str, grace: float = GRACE
+) -> AsyncGenerator[Lasting]:
+    """``argv`` as it runs; it and all that it started are gone at the end of the block, or with this process.
+
+    What could not be started is found to have ended. OSError where there are no more descriptors.
+    """
+    order: dict[str, object] = {
+        "argv": list(argv), "env": dict(env), "folder": folder, "script": None, "rlimits": {}, "grace": grace,
+    }  # fmt: skip
+    with contextlib.ExitStack() as ours:
+        with contextlib.ExitStack() as theirs:
+            program = _Program.make(order, ours, theirs, fed=True)
+            await _hand_over(program.passed)
+        found = Lasting(program)
+        try:
+            yield found
+        finally:
+            await found.end()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,23 @@ def silent(text: str) -> None:
     """The ``emit`` of a call that nobody watches; performers do no work for it."""
 
 
+class Held(Protocol):
+    """What outlasts a call: it is made when it is first needed, and lasts as long as the run is driven here."""
+
+    async def run(self) -> None:
+        """Its whole life, in a task of its own; returns soon after ``close``. Raises nothing but cancellation."""
+        ...
+
+    def close(self) -> None:
+        """The run is over, or given up."""
+        ...
+
+
+def hold_nothing(key: str, make: Callable[[], Held]) -> Held:
+    """The ``hold`` of a call that nothing outlasts."""
+    raise RuntimeError(f"nothing holds {key!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """What one call may know of the run around it.
@@ -83,7 +100,7 @@ class CallContext:
     run. ``max_output`` is in bytes: what the caller can take (a model 64 KiB, a step as much as a record may hold);
     performers keep 16 MiB of a result at most. ``reveal`` turns the markers in a JSON value into secrets; ``redact``
     takes their values out of text, bytes and JSON. ``stored`` gives the absolute path of the stored copy of a ``file``
-    value (its hash).
+    value (its hash). ``hold(key, make)`` gives what is held for the run under ``key``, made if need be.
     """
 
     run_id: str
@@ -99,6 +116,7 @@ class CallContext:
     log: logging.Logger
     stored: Callable[[str], Path]
     emit: Callable[[str], None] = silent
+    hold: Callable[[str, Callable[[], Held]], Held] = hold_nothing
 
 
 class Performer(Protocol):

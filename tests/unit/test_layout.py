@@ -25,6 +25,8 @@ HEAVY = ("anthropic", "openai", "mcp", "httpx2", "asyncpg", "aiomysql", "rich.li
 LATE = {
     "rich.live": {"cli/render/live.py"},
     "asyncpg": {"stores/postgres.py"},
+    "mcp": {"tools/mcp_gate.py", "tools/mcp_http.py", "tools/mcp_stdio.py"},
+    "httpx2": {"tools/mcp_http.py"},
     "aiomysql": {"stores/mysql.py", "stores/mysql_wire.py"},
 }
 
