@@ -21,6 +21,8 @@ from typing import Any, Literal, TypeAlias
 Message: TypeAlias = "dict[str, Any]"
 Stop: TypeAlias = Literal["end_turn", "tool_use", "max_tokens", "refusal", "context", "pause_turn", "stop_sequence"]
 INVALID = "$invalid"
+# Tokens that an API adds by itself for tools, structured output and the frame of a conversation, generously.
+FRAME_TOKENS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,9 @@ class ModelRequest:
     """One call of a model, as data: its canonical form is hashed and journaled before the call.
 
     ``settings`` is the model's entry in the graph: ``provider model base_url api_key headers max_tokens effort
-    thinking cache timeout(µs) params replies``, each only where given; secrets in it are markers. ``scope`` is what
-    the rules of a scripted model see: ``agent turn prompt last results inputs``.
+    thinking cache timeout(µs) params replies``, each only where given; secrets in it are markers. ``may_call`` False:
+    the tools are there, and none may be called any more. ``scope`` is what the rules of a scripted model see: ``agent
+    turn prompt last results inputs``.
     """
 
     settings: dict[str, Any]
@@ -64,6 +67,7 @@ class ModelRequest:
     messages: list[Message]
     tools: list[ToolSpec]
     output_schema: dict[str, Any] | None = None
+    may_call: bool = True
     scope: dict[str, Any] = field(default_factory=dict[str, Any])
 
 

@@ -6,15 +6,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.agents.builtin import FILE_OPERATIONS, READ_RESULT
+from orchestrator.agents.keeping import tools_of
 from orchestrator.agents.messages import ToolSpec
 from orchestrator.jsonish import canonical, clean, digest, loads
 from orchestrator.spec.types import check_value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.agents.conversation import Conversation, ToolCall
     from orchestrator.graph.nodes import AgentDef, Schema, ToolDef
 
 MAX_REPAIRS = 2
+LAST = "The budget ends here: no tool can be called any more. Answer now, as well as you can, with what you have."
+"""What an agent is told at its last turn under a budget that lets it finish."""
+
+LAST_SIZE = 200
+"""Bytes that this adds to a request, and a little more."""
+
 _NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -118,7 +127,7 @@ class Offer:
     """A tool under the name that a model calls it by.
 
     ``kind`` says what performs a call: ``tool`` (then ``tool`` and ``operation`` say which), else a kind of step for
-    calls that are built in, to which ``name`` means something (a delegate, say).
+    calls that are built in, to which ``name`` means something (a delegate, say), and which may need what is ``given``.
     """
 
     spec: ToolSpec
@@ -126,6 +135,7 @@ class Offer:
     operation: str | None = None
     kind: str = "tool"
     name: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def wire_name(name: str) -> str:
@@ -149,6 +159,8 @@ def offers_of(agent: AgentDef) -> dict[str, Offer]:
         offers["read_result"] = Offer(
             ToolSpec("read_result", READ_RESULT.description, READ_RESULT.input), kind="read_result"
         )
+    for own in tools_of(agent):
+        offers[own.name] = Offer(ToolSpec(own.name, own.description, own.input), kind=own.name, given=own.given)
     return offers
 
 

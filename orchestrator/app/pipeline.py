@@ -57,6 +57,7 @@ class Findings:
 
 def examine(file: str, *, models: Mapping[str, str] | None = None, inspect: Inspect | None = None) -> Findings:
     """Load and compile a file, or ``-``. Raises ``NoSuchFile`` alone; ``models`` swaps some of them."""
+    from orchestrator.app.prices import is_priced
     from orchestrator.compiler import compile as compile_spec
     from orchestrator.providers import offered
     from orchestrator.spec.diagnostics import SpecErrors, in_order
@@ -75,7 +76,9 @@ def examine(file: str, *, models: Mapping[str, str] | None = None, inspect: Insp
         loaded = load("-" if path is None else path)
     except SpecErrors as error:
         return Findings(file, error.diagnostics, error.texts)
-    compiled = compile_spec(loaded, models=models or {}, inspect=inspect or inspect_function, plugins=offered)
+    compiled = compile_spec(
+        loaded, models=models or {}, inspect=inspect or inspect_function, plugins=offered, priced=is_priced
+    )
     texts: dict[str, str] = dict(loaded.texts)
     data: dict[str, Any] = loaded.data
     store = data.get("store")

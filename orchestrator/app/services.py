@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestrator.app.graphs import constant_settings, models_of
+from orchestrator.app.graphs import constant_settings, models_of, tools_of
+from orchestrator.app.prices import cost, reserve
 from orchestrator.app.secrets import Missing, SecretsMissing, resolve_secrets, secret_value
 from orchestrator.engine.effects import Services, keep_copy
 from orchestrator.tools.redact import Redactor, reveal
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from orchestrator.agents.messages import Usage
     from orchestrator.app.config import Named
     from orchestrator.graph.nodes import Graph
 
@@ -53,50 +53,32 @@ def build_services(secrets: Mapping[str, str], *, redactor: Redactor, files_fold
     """The services of one process. Providers and performers are imported when something calls them."""
     from orchestrator.providers import load_provider
     from orchestrator.tools import load_performer
+    from orchestrator.tools.sandbox import why_none
 
     return Services(
         provider=cache(load_provider),
         performer=cache(load_performer),
         reveal=lambda value: reveal(value, secrets),
         redact=redactor,
-        reserve=_reserve,
-        cost=_cost,
+        reserve=reserve,
+        cost=cost,
         files_folder=files_folder,
+        no_sandbox=why_none,
     )
 
 
-def _reserve(settings: Mapping[str, Any], size: int) -> int | None:
-    """The worst case of a call of ``size`` bytes, in micro-dollars."""
-    from orchestrator.providers.anthropic_body import cache_ttl
-    from orchestrator.providers.prices import worst_case
+def unguarded(graph: Graph) -> list[str]:
+    """The tools of the graph that prefer a sandbox and will have none here. Raises NoSandbox where one requires it."""
+    from orchestrator.tools.sandbox import NoSandbox, why_none
 
-    price = _price(settings)
-    if price is None:
-        return 0 if _free(settings) else None
-    return worst_case(size, int(settings.get("max_tokens", 4096)), price, ttl=cache_ttl(dict(settings)))
-
-
-def _cost(settings: Mapping[str, Any], usage: Usage) -> int | None:
-    from orchestrator.providers.prices import cost
-
-    price = _price(settings)
-    if price is None:
-        return 0 if _free(settings) else None
-    return cost(price, usage)
-
-
-def _price(settings: Mapping[str, Any]) -> Any:
-    from orchestrator.providers.prices import price_of
-
-    own = settings.get("price")
-    if own is None and _free(settings):
-        return None
-    return price_of(str(settings.get("model", "")), own, params=settings.get("params"))
-
-
-def _free(settings: Mapping[str, Any]) -> bool:
-    """A scripted model calls no API: it costs what its own ``price`` says, else nothing."""
-    return settings.get("provider") == "scripted" and settings.get("price") is None
+    wanted = {tool.name: tool.sandbox for tool in tools_of(graph) if tool.sandbox != "none"}
+    why = why_none() if wanted else None
+    if why is None:
+        return []
+    for name, mode in wanted.items():
+        if mode == "required":
+            raise NoSandbox(why, what=f"`{name}`")
+    return sorted(wanted)
 
 
 def files_folder(named: Named) -> Path:

@@ -7,7 +7,7 @@ mistakes of a file are found at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.compiler.checks import check
 from orchestrator.compiler.lower import lower
@@ -40,18 +40,22 @@ def compile(  # noqa: A001 (the word of the language for it; importers rename it
     models: Mapping[str, str] | None = None,
     inspect: Inspect | None = None,
     plugins: Callable[[], Collection[str]] = frozenset,
+    priced: Callable[[Mapping[str, Any]], bool] = lambda _settings: True,
 ) -> Compiled:
     """The graph of a file that was read, with all that is wrong with it.
 
     ``models`` lets the model of the second name answer for the first. ``inspect`` says what is known of a python
     function (``orchestrator.tools.inspection.inspect_function``); without it, functions are not looked at. ``plugins``
-    gives the names of the model providers that installed packages offer, asked for one that is not built in.
+    gives the names of the model providers that installed packages offer, asked for one that is not built in. ``priced``
+    says of a model's settings whether its price is known; without it, all are.
     """
     try:
         spec = spec_of(loaded)
     except SpecErrors as error:
         return Compiled(None, error.diagnostics)
     report = Report(spec.loaded, spec.doubts)
-    lowered = check(lower(resolve(spec.document, report, swap=models or {}, inspect=inspect, plugins=plugins)))
+    lowered = check(
+        lower(resolve(spec.document, report, swap=models or {}, inspect=inspect, plugins=plugins, priced=priced))
+    )
     diagnostics = in_order([*spec.diagnostics, *report.found])
     return Compiled(None if has_errors(diagnostics) else lowered.graph, diagnostics)

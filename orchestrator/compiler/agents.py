@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from orchestrator.compiler.budgets import budget_def
 from orchestrator.compiler.constants import check_url
+from orchestrator.compiler.context import context_of, hooks_of
 from orchestrator.compiler.drafts import AgentDraft
+from orchestrator.compiler.keeping import built_into, kept_by
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import AgentDef, ModelDef
 from orchestrator.spec.types import ANY, INTEGER, STRING, ListType, to_schema
@@ -103,7 +106,14 @@ class Cast:
             operations=operations,
             output=None if output is None else to_schema(output),
             parallel_tools=agent.parallel_tools is not False,
+            budget=budget_def(agent.budget),
+            **kept_by(agent, at, self.resolved.report),
         )
+        self.tools.built_in |= built_into(definition, agent, at, self.resolved.report)
+        context = context_of(agent.context, self.tools, (*at, "context"), self._model)
+        hooks = hooks_of(agent.hooks, self.tools, (*at, "hooks"))
+        if context is not None or hooks is not None:
+            definition = replace(definition, context=context, hooks=hooks)
         if agent.turns is not None:
             definition = replace(definition, turns=place.limit(agent.turns, (*at, "turns"), want=INTEGER))
         return AgentDraft(definition=definition, output=output)

@@ -59,7 +59,8 @@ class Site:
     """A field that was compiled. ``want`` is the type that it must have, ``type`` the one found when it is checked.
 
     ``noun`` is what its keys are called.
-    The items of a list may get a name in another scope: ``binds``. ``guard`` is a condition that holds here.
+    The items of a list may get a name in another scope: ``binds``. ``guard`` is a condition that holds here;
+    ``attached`` a field whose value is sent along, and so must be a file or a list of them.
     """
 
     at: Path
@@ -70,6 +71,7 @@ class Site:
     noun: str = "field"
     binds: tuple[Scope, str] | None = None
     guard: Site | None = None
+    attached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,9 @@ class Place:
                 self.sites[-1].binds = (inner.scope, name)
                 return EachPart(over, name, inner.text(part.text, (*at, "text")))
             case written.FilePart() if OPENING in part.file:
-                return FilePart(self.value(part.file, (*at, "file")))
+                value = self.value(part.file, (*at, "file"))
+                self.sites[-1].attached = True
+                return FilePart(value)
             case written.FilePart():
                 found = self.report.loaded.parts.get((*at, "file"), "")
                 return TextPart(Const(found), self._condition(part.if_, at))

@@ -148,7 +148,15 @@ class Kinds:
         place = self.place.seeing({"args": ANY})
         doubt = self.lowering.tools.on_doubt(step.on_doubt, (*step.at, "on_doubt"), place)
         folder = self.lowering.tools.folder
-        return ToolDef(name=name, kind=kind, effect=step.effect or "write", config=config, on_doubt=doubt, dir=folder)
+        return ToolDef(
+            name=name,
+            kind=kind,
+            effect=step.effect or "write",
+            config=config,
+            on_doubt=doubt,
+            dir=folder,
+            sandbox=step.sandbox or "none",
+        )
 
     def _group(self, step: written.GroupStep) -> Config:
         draft, block, inside = self.lowering.block(
@@ -223,7 +231,7 @@ class Kinds:
 
 def isolated(step: written.PythonStep) -> bool:
     """Whether a function runs in a process of its own."""
-    return step.isolate == "process"
+    return step.isolate == "process" or step.sandbox not in (None, "none")
 
 
 def kind_of(step: written.Step) -> str:

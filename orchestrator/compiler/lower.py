@@ -8,6 +8,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.compiler.agents import Cast
+from orchestrator.compiler.budgets import budget_def
+from orchestrator.compiler.context import hooks_of
 from orchestrator.compiler.drafts import BlockDraft, Draft
 from orchestrator.compiler.fields import OPENING, Place, positive
 from orchestrator.compiler.kinds import NOTHING, Kinds, kind_of
@@ -81,6 +83,8 @@ def lower(resolved: Resolved) -> Lowered:
         secrets=resolved.secrets,
         outputs={key: out.value(data, ("outputs", key)) for key, data in (document.outputs or {}).items()},
         on_failure=None if on_failure is None else on_failure.node,
+        budget=budget_def(document.budget),
+        hooks=hooks_of(document.hooks, tools, ("hooks",)),
         dir=folder,
         labels=_labels(document.labels or {}, report),
         description=document.description or "",
@@ -213,6 +217,7 @@ class Lowering:
             timeout=timeout,
             on_error="step" if draft.fallback else "continue" if step.on_error == "continue" else "fail",
             fallback=draft.fallback.node if draft.fallback else None,
+            budget=budget_def(step.budget),
             output=None if output is None else to_schema(output),
             lenient=isinstance(config, CallConfig),
             dir=folder if isinstance(config, (CallConfig, AgentConfig)) else None,

@@ -57,6 +57,7 @@ class Resolved:
     report: Report
     inspect: Inspect | None
     plugins: Callable[[], Collection[str]]
+    priced: Callable[[Mapping[str, Any]], bool]
     models: Mapping[str, tuple[str, ModelEntry]]
     tools: Mapping[str, ToolBase]
     agents: Mapping[str, AgentEntry]
@@ -104,6 +105,7 @@ def resolve(
     swap: Mapping[str, str],
     inspect: Inspect | None,
     plugins: Callable[[], Collection[str]] = frozenset,
+    priced: Callable[[Mapping[str, Any]], bool] = lambda _settings: True,
 ) -> Resolved:
     """Name by name: types, inputs, secrets, models (as swapped), tools, agents and the steps of all blocks."""
     types = _types(document.types or {}, report)
@@ -112,6 +114,7 @@ def resolve(
         report,
         inspect,
         plugins,
+        priced,
         models=_models(document.models or {}, report, swap),
         tools=document.tools or {},
         agents=document.agents or {},

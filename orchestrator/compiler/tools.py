@@ -40,6 +40,7 @@ NOTHING: Final = ObjectType({})
 _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "env": ("shell", "mcp"),
     "launcher": ("shell", "mcp"),
+    "sandbox": ("python", "shell", "mcp"),
     "input": ("python", "shell", "http", "sql", "pipeline", "ask"),
     "output": ("python", "shell", "http", "sql", "pipeline", "ask"),
     "with_": ("python", "shell", "http", "mcp", "sql", "pipeline", "ask"),
@@ -53,7 +54,8 @@ _BY_METHOD: Final[Mapping[str, Effect]] = {"GET": "read", "HEAD": "read", "PUT":
 class Toolbox:
     """The tools of one file, each named one lowered once, where it is first referred to.
 
-    ``folder`` is the file's own: of every tool that names none, where its step does not either.
+    ``folder`` is the file's own: of every tool that names none, where its step does not either. ``built_in`` names the
+    tools that agents of the file have for what they keep.
     """
 
     resolved: Resolved
@@ -62,6 +64,7 @@ class Toolbox:
     calls: list[Call] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     named: dict[str, ToolDraft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     opened: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
+    built_in: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
 
     def refer(self, text: str, at: Path) -> tuple[ToolDraft, str | None] | None:
         """The tool of a reference, ``name`` or ``name.operation``; None where there is none, which is said.
@@ -128,6 +131,7 @@ class Toolbox:
             max_output=tool.max_output or 65536,
             dir=self.folder if tool.dir is None else inner.text(tool.dir, (*tool.at, "dir")),
             operations=self._operations(tool),
+            sandbox=tool.sandbox or "none",
         )
         return ToolDraft(definition=definition, input=visible, output=output, fixed=fixed)
 
@@ -243,7 +247,9 @@ class Toolbox:
     def _config(self, tool: ToolBase, place: Place) -> dict[str, Value]:
         match tool:
             case written.PythonTool():
-                return python_config(tool.python, (*tool.at, "python"), self.resolved)
+                config = python_config(tool.python, (*tool.at, "python"), self.resolved)
+                # A sandbox is around a process.
+                return config if tool.sandbox in (None, "none") else {**config, "isolate": Const("process")}
             case written.ShellTool():
                 body = tool.shell
                 config: dict[str, Value] = {}

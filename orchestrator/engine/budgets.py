@@ -54,7 +54,8 @@ class Short:
 
 class Account:
     """One activation with a budget. ``begun_at`` in microseconds; ``holds`` is what is kept free for the last turns of
-    agents inside, by their paths, where the account lets them finish; ``timed``: a bound of time is there, and not reached."""
+    agents inside, by their paths, where the account lets them finish; ``timed``: a bound of time is there, and not
+    reached."""
 
     __slots__ = (
         "act", "added", "begun_at", "bounded", "budget", "held", "holds", "level", "parent", "path", "timed", "totals",
@@ -286,6 +287,23 @@ def nesting(act: Act) -> int:
             level += 1 + getattr(found.data, "handoffs", 0)
         found = found.owner
     return level
+
+
+def is_last(state: RunState, account: Account) -> bool:
+    """Whether a turn in this account is its agent's last one."""
+    return bool(state.finishing) and any(each.path in state.finishing for each in account.chain())
+
+
+def told(found: Short, *, then: Then, step: str | None) -> dict[str, Any]:
+    """The body of a ``limit_reached``. ``step`` is the attempt that did not fit, if one did not."""
+    body: dict[str, Any] = {
+        "account": found.account.path,
+        "dimension": found.dimension,
+        "needed": found.needed,
+        "left": found.left,
+        "then": then,
+    }
+    return body if step is None else body | {"step": step}
 
 
 def limited(body: Mapping[str, Any]) -> dict[str, Any]:

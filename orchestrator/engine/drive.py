@@ -16,6 +16,7 @@ from orchestrator.engine import outcomes
 from orchestrator.engine.decide import Decider, RunInfo
 from orchestrator.engine.effects import Effects
 from orchestrator.engine.ends import RunEnd, end_of
+from orchestrator.engine.gate import Ask, Gate, Start
 from orchestrator.engine.steps.agent import reading_turn
 from orchestrator.graph.nodes import CallConfig
 from orchestrator.ids import request_id
@@ -25,7 +26,7 @@ from orchestrator.journal.store import InboxRow, Projection
 from orchestrator.spec.types import check_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from orchestrator.engine.activation import Intent
     from orchestrator.engine.host import Host
@@ -48,6 +49,7 @@ class RunDriver:
         handle.on_error = self._lost_store
         self.decider = Decider(graph, state, RunInfo(self.run_id))
         self.effects = Effects(self.decider, host.store, host.services, emit=host.text_listener(handle.run_id))
+        self.gate = Gate(self.decider, Ask(reserve=self.effects.reservation, place=self._place))
         self.error: Exception | None = None
         self._launch: deque[tuple[int, Intent]] = deque()
         self._running: dict[str, anyio.CancelScope] = {}
@@ -123,13 +125,17 @@ class RunDriver:
         for row in fresh:
             self._taken.add(row.request_id)
             draft = self._received(row)
-            again = any((draft.kind, draft.path) == (other.kind, other.path) for other in drafts)
+            again = draft.kind != "budget_added" and any(
+                (draft.kind, draft.path) == (other.kind, other.path) for other in drafts
+            )
             drafts.append(_noted(row) if again else draft)
         return drafts, [row.request_id for row in fresh]
 
     def _received(self, row: InboxRow) -> Draft:
         if row.kind == "cancel" and self.decider.cancellable and self.state.cancel is None:
             return Draft("cancel_requested", "", {"reason": row.body.get("reason"), "by": row.by})
+        if row.kind == "budget":
+            return Draft("budget_added", row.path, {"add": row.body["add"], "by": row.by})
         if row.kind == "resolve":
             step = self.state.steps.get(row.path)
             act = self.decider.acts.get(row.path)
@@ -162,18 +168,25 @@ class RunDriver:
             records.append(Record(seq, epoch, draft.kind, draft.path, draft.body, self.state.at))
         pairs = list(zip(consumed, range(seq + 1, seq + 1 + len(drafts)), strict=False))
         for draft in drafts:
-            self.decider.apply(draft, at=now)
+            self._apply(draft, now)
             seq += 1
             records.append(Record(seq, epoch, draft.kind, draft.path, draft.body, now))
-        for draft in self.decider.decide():
-            seq += 1
-            records.append(Record(seq, epoch, draft.kind, draft.path, draft.body, self.state.at))
-        for intent in self._startable(now):
-            seq += 1
-            draft = self._started(intent)
-            self.decider.apply(draft, at=now)
-            records.append(Record(seq, epoch, "started", draft.path, draft.body, now))
-            self._launch.append((seq, intent))
+        again = True
+        while again:
+            again = False
+            for draft in self.decider.decide():
+                seq += 1
+                records.append(Record(seq, epoch, draft.kind, draft.path, draft.body, self.state.at))
+            for found in self._startable(now):
+                seq += 1
+                draft = self._started(found) if isinstance(found, Start) else found
+                self.decider.apply(draft, at=now)
+                records.append(Record(seq, epoch, draft.kind, draft.path, draft.body, now))
+                if isinstance(found, Start):
+                    self._launch.append((seq, found.intent))
+                elif draft.body["then"] != "pause":
+                    again = True
+                    break
         for path in self.decider.cancels:
             if path in self._running:
                 self._running[path].cancel()
@@ -187,17 +200,29 @@ class RunDriver:
         if not self.decider.in_flight or self.decider.permitted or self.decider.timers:
             self._wake.set()
 
-    def _startable(self, now: int) -> list[Intent]:
+    def _apply(self, draft: Draft, now: int) -> None:
+        intent = self.decider.in_flight.get(draft.path)
+        self.decider.apply(draft, at=now)
+        if draft.kind == "budget_added":
+            self.gate.added(draft.path)
+        elif intent is not None and draft.path not in self.decider.in_flight:
+            self.gate.settled(intent.act.account)
+
+    def _startable(self, now: int) -> Iterator[Start | Draft]:
         if not self.decider.permitted or self._stopping or not self.host.may_start():
-            return []
-        ready = [intent for intent in self.decider.permitted.values() if intent.not_before <= now]
-        return [intent for intent in ready if not _takes_process(intent) or self.host.take_process()]
+            return iter(())
+        return self.gate.take(now)
+
+    def _place(self, intent: Intent) -> str:
+        """Take the place that it needs in this process; what is missing where there is none."""
+        return "" if not _takes_process(intent) or self.host.take_process() else "process"
 
     def _give_back(self, intent: Intent) -> None:
         if _takes_process(intent):
             self.host.free_process()
 
-    def _started(self, intent: Intent) -> Draft:
+    def _started(self, start: Start) -> Draft:
+        intent = start.intent
         body: dict[str, Any] = {
             "attempt": intent.attempt,
             "logical": intent.logical,
@@ -211,9 +236,17 @@ class RunDriver:
             body["tool"] = intent.tool
         if intent.model is not None and intent.model.of > 1:
             body["model"] = {"index": intent.model.index, "name": intent.model.name}
-        reserve = self.effects.reservation(intent)
-        if reserve is not None:
-            body |= {"reserve": reserve, "account": ""}
+        if intent.last:
+            body["last"] = True
+        if (why := self.effects.unguarded(intent)) is not None:
+            body["unsandboxed"] = why
+        account, *within = [account.path for account in intent.act.account.chain()]
+        if start.reserve is not None:
+            body["reserve"] = start.reserve
+        if start.reserve is not None or account:
+            body["account"] = account
+        if within[:-1]:
+            body["within"] = within[:-1]
         return Draft("started", intent.path, body)
 
     def _projection(self) -> Projection:
@@ -296,8 +329,8 @@ class RunDriver:
     def _due(self) -> int | None:
         now = self.host.clock.now()
         # What may start and does not waits for the lease, the store or a process: the host pokes when there is one.
-        times = [intent.not_before for intent in self.decider.permitted.values() if intent.not_before > now]
-        times += self.decider.timers.values()
+        soonest = self.gate.due(now)
+        times = [*self.decider.timers.values(), *([] if soonest is None else [soonest])]
         return min(times, default=None)
 
     def _seconds_to_due(self) -> float:
@@ -315,7 +348,8 @@ class RunDriver:
         for path in due:
             del self.decider.timers[path]
         drafts = [Draft("fired", path, {"timer": "timeout"}) for path in due]
-        if drafts or any(intent.not_before <= now for intent in self.decider.permitted.values()):
+        drafts += self.gate.overdue(now)
+        if drafts or self.gate.pending(now):
             self._pump(drafts)
 
     # Ends
@@ -324,23 +358,25 @@ class RunDriver:
         return (
             self.state.finished is None
             and not self.decider.in_flight
-            and not self.decider.permitted
+            and (not self.decider.permitted or (bool(self.gate.paused) and self.gate.idle))
             and not self._running
         )
 
     async def _park(self) -> bool:
         """Nothing is left to do but wait: give the run up, unless something came in."""
         waits = [step for step in self.state.steps.values() if step.status == "waiting"]
-        if not waits and not self.decider.timers:
+        limit = next(iter(self.gate.paused.values()), None)
+        if not waits and limit is None and self._due() is None:
             raise RuntimeError(f"run {self.run_id} is stuck: nothing runs, nothing waits, and it has not ended")
-        if not waits:
+        if not waits and limit is None:
             return False
         now = self.host.clock.now()
-        draft = Draft("paused", "", {"reason": "doubt"})
+        reason = "doubt" if waits else "limit"
+        draft = Draft("paused", "", {"reason": reason} | ({} if waits or limit is None else {"limit": limit}))
         record = Record(self.handle.tail + 1, self.handle.epoch, "paused", "", draft.body, now)
-        wake_at = min(self.decider.timers.values(), default=None)
+        wake_at = self._due()
         projection = Projection(
-            status="paused", reason="doubt", wake_at=wake_at, spend=self.state.spend, tokens=self.state.tokens
+            status="paused", reason=reason, wake_at=wake_at, spend=self.state.spend, tokens=self.state.tokens
         )
         if await self.host.writer.park(self.handle, projection, records=[record]):
             self.state.apply(draft, seq=record.seq, at=now)

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from orchestrator.agents.attachments import files_of, with_bytes
-from orchestrator.agents.messages import ModelRequest, Usage, without_thoughts
-from orchestrator.engine import outcomes
-from orchestrator.engine.steps.agent import talk_of
+from orchestrator.agents.conversation import last_text
+from orchestrator.agents.messages import FRAME_TOKENS, ModelRequest, Usage, without_thoughts
+from orchestrator.agents.turns import LAST, LAST_SIZE
+from orchestrator.engine import hooking, outcomes
+from orchestrator.engine.steps.agent import asked_of, talk_of
+from orchestrator.graph.nodes import CallConfig
 from orchestrator.journal import points
 from orchestrator.jsonish import clean
 from orchestrator.providers.protocol import ModelContext, ModelError
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.activation import Intent
     from orchestrator.engine.decide import Decider
     from orchestrator.engine.steps.agent import Talk
+    from orchestrator.graph.nodes import HooksDef
     from orchestrator.journal.records import Draft
     from orchestrator.journal.store import Store
     from orchestrator.providers.protocol import Provider
@@ -44,7 +48,7 @@ class Services:
     ``reveal`` puts the values of secrets in place of their markers, ``redact`` takes them out again.
     ``reserve(settings, bytes)`` is the worst case of a model call and ``cost(settings, usage)`` what one cost, in
     micro-dollars, None where no price is known. ``keep(hash, body)`` makes sure that a stored file has a copy on
-    disk, in ``files_folder``.
+    disk, in ``files_folder``. ``no_sandbox()`` says why there is no sandbox here, None where there is one.
     """
 
     provider: Callable[[str], Provider]
@@ -54,6 +58,7 @@ class Services:
     reserve: Callable[[Mapping[str, Any], int], int | None]
     cost: Callable[[Mapping[str, Any], Usage], int | None]
     files_folder: Path
+    no_sandbox: Callable[[], str | None] = lambda: None
 
 
 class Effects:
@@ -73,17 +78,23 @@ class Effects:
         self._said_file = re.compile(re.escape(said) + r"/([0-9a-f]{64})(?![0-9a-f])")
         self._log = logging.getLogger("orchestrator.run")
 
-    def reservation(self, intent: Intent) -> dict[str, Any] | None:
-        """What ``started`` reserves: the worst case of a model call."""
-        if intent.kind != "model":
-            return None
-        talk = talk_of(intent.act)
+    def reservation(self, intent: Intent, *, after: bool = False) -> dict[str, int | None]:
+        """What ``started`` of a model call reserves: its worst case. ``after``: that of a last turn that follows it."""
         settings = _settings(intent)
-        size = talk.conversation.size + talk.frame_size
+        size = asked_of(self._decider, intent.act).size + (LAST_SIZE if intent.last or after else 0)
+        if after:
+            # Its reply will be read again, in tokens; what the tools will say is not known yet.
+            size += int(settings.get("max_tokens", 4096))
         return {
             "usd": self._services.reserve(settings, size),
-            "tokens": size + int(settings.get("max_tokens", 4096)),
+            "tokens": size + FRAME_TOKENS + int(settings.get("max_tokens", 4096)),
         }
+
+    def unguarded(self, intent: Intent) -> str | None:
+        """Why a call that prefers a sandbox has none."""
+        config = intent.act.node.config
+        preferred = isinstance(config, CallConfig) and config.tool.sandbox == "preferred"
+        return self._services.no_sandbox() if preferred else None
 
     async def perform(self, intent: Intent, now: Callable[[], int]) -> Draft:
         """Perform one attempt and say how it ended; raises only cancellation. The attempt's timeout is kept here."""
@@ -124,8 +135,33 @@ class Effects:
         request["folder"] = str(folder)
         if "root" in request:
             request["root"] = str(folder / str(request["root"]))
+        if config.tool.sandbox != "none":  # pyright: ignore[reportAttributeAccessIssue]
+            request["sandbox"] = config.tool.sandbox  # pyright: ignore[reportAttributeAccessIssue]
+        # A step's result is data for other steps; only what a model reads is cut to what it may cost.
+        most: int = config.tool.max_output if intent.act.role == "tool" else STEP_OUTPUT  # pyright: ignore[reportAttributeAccessIssue]
+        context = self._context(intent, deadline=deadline, folder=folder, max_output=most)
+        outcome = await self._services.performer(kind)(request, context)
+        if isinstance(outcome, Done) and outcome.overflow is None:
+            outcome = await self._after_tool(intent, outcome, context)
+        return outcome
+
+    async def _after_tool(self, intent: Intent, outcome: Done, context: CallContext) -> Outcome:
+        """The outcome as the hooks leave it; of a hook itself, what it changed."""
+        act = intent.act
+        if act.kind == "hook":
+            return hooking.told(intent.request["point"], intent.request["args"]["event"], outcome)
+        return await hooking.after_tool(self._decider, intent, outcome, self._call_hook(context))
+
+    def _call_hook(self, context: CallContext) -> hooking.Caller:
+        async def call(hooks: HooksDef, ref: str, event: dict[str, Any]) -> Outcome:
+            request = {"ref": ref, "search": list(hooks.search), "args": {"event": event}, "folder": str(self._folder)}
+            return await self._services.performer("python")(request, context)
+
+        return call
+
+    def _context(self, intent: Intent, *, deadline: float, folder: Path, max_output: int) -> CallContext:
         emit = self._emit
-        context = CallContext(
+        return CallContext(
             run_id=self._decider.run.run_id,
             path=intent.path,
             attempt=intent.attempt,
@@ -133,15 +169,13 @@ class Effects:
             effect=intent.effect,
             deadline=None if deadline == float("inf") else deadline,
             folder=folder,
-            # A step's result is data for other steps; only what a model reads is cut to what it may cost.
-            max_output=config.tool.max_output if intent.act.role == "tool" else STEP_OUTPUT,  # pyright: ignore[reportAttributeAccessIssue]
+            max_output=max_output,
             reveal=self._services.reveal,
             redact=self._services.redact,
             log=self._log,
             stored=lambda name: self._files / name,
             emit=silent if emit is None else lambda text: emit(intent.path, text),
         )
-        return await self._services.performer(kind)(request, context)
 
     def _placed(self, value: Any) -> Any:
         """The value with the paths of stored files as they are here; the journal keeps those of the first machine."""
@@ -199,9 +233,12 @@ class Effects:
         context = ModelContext(reveal=services.reveal, emit=silent if emit is None else lambda text: emit(path, text))
         seconds = None if intent.timeout is None else intent.timeout / 1_000_000
         error = ModelError("timeout", f"no reply within {seconds} s")
-        with anyio.move_on_after(seconds):
+        with anyio.move_on_after(seconds) as scope:
             try:
                 reply = await services.provider(str(settings.get("provider"))).call(request, context)
+                if intent.act.kind == "turn":
+                    around = self._context(intent, deadline=scope.deadline, folder=self._folder, max_output=STEP_OUTPUT)
+                    reply = await hooking.after_model(self._decider, intent, reply, self._call_hook(around))
                 usage = reply.usage
                 cost = None if usage is None else services.cost(settings, usage)
                 return outcomes.replied(intent, _clean_reply(reply, services.redact), cost=cost)
@@ -238,20 +275,26 @@ class Effects:
         act = intent.act.owner
         config = act.node.config  # pyright: ignore[reportAttributeAccessIssue]
         talked = talk.conversation
+        asked = asked_of(self._decider, intent.act)
         scope = {
             "agent": config.agent.name,  # pyright: ignore[reportAttributeAccessIssue]
             "turn": talked.turn + 1,
             "prompt": talk.prompt,
-            "last": talked.last,
+            "last": talked.last if asked.messages is talked.messages else last_text(asked.messages),
             "results": talked.results,
             "inputs": self._decider.state.started["inputs"],
         }
+        messages = _messages(intent, talk, asked.messages)
+        if intent.last:
+            scope["last"] = LAST
+            messages = [*messages, {"role": "user", "content": [{"type": "text", "text": LAST}]}]
         return ModelRequest(
             settings=_settings(intent),
-            system=talk.system,
-            messages=_messages(intent, talk),
+            system=asked.system,
+            messages=messages,
             tools=[offer.spec for offer in talk.offers.values()],
             output_schema=talk.output,
+            may_call=not intent.last,
             scope=scope,
         )
 
@@ -261,9 +304,8 @@ def _settings(intent: Intent) -> dict[str, Any]:
     return intent.model.settings if intent.model is not None else {}
 
 
-def _messages(intent: Intent, talk: Talk) -> list[Message]:
+def _messages(intent: Intent, talk: Talk, messages: list[Message]) -> list[Message]:
     """The conversation as the model that is called may read it: what another one thought is not for it."""
-    messages = talk.conversation.messages
     model = intent.model
     if model is None or model.of == 1:
         return messages

@@ -50,9 +50,12 @@ class Definitions:
         self._known: dict[int, tuple[ToolDef | ModelDef, str]] = {}
 
     def hash(self, node: Node) -> str:
-        """SHA-256 of the node's own text after resolution: without its name, place, order and inner nodes."""
+        """SHA-256 of the node's own text after resolution: without its name, place, order, budgets and inner nodes:
+        what it may spend changes no result."""
         fallback = None if node.fallback is None else _NO_NODE
-        own = replace(node, name="", id="", needs=(), definition="", config=_own(node.config), fallback=fallback)
+        own = replace(
+            node, name="", id="", needs=(), definition="", budget=None, config=_own(node.config), fallback=fallback
+        )
         shared = [self._shared(thing) for thing in _shared(node.config)]
         return hash_of([_portable(to_json(own)), *shared])
 
@@ -76,7 +79,7 @@ def _shared(config: Config) -> tuple[ToolDef | ModelDef, ...]:
 def _own(config: Config) -> Config:
     match config:
         case AgentConfig(agent=agent):
-            return replace(config, agent=replace(agent, model=_NO_MODEL, tools=()))
+            return replace(config, agent=replace(agent, model=_NO_MODEL, tools=(), budget=None))
         case CallConfig():
             return replace(config, tool=_NO_TOOL)
         case GroupConfig():
@@ -107,4 +110,6 @@ def _portable(data: Any) -> Any:
     }
     if name == "ToolDef" and out["kind"] == "python":
         out.get("config", {}).pop("search", None)
+    if name == "HooksDef":
+        out.pop("search", None)
     return out

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from orchestrator.journal.accounts import Totals, needed, used
+from orchestrator.journal.kept import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,10 +36,10 @@ class StepState:
     """
 
     __slots__ = (
-        "accounts", "attempt", "begun", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures", "files", "fired",
-        "fired_seq", "handled", "key", "last", "limit", "logical", "lost", "model", "need", "open", "output", "output_size", "overflow", "path",
-        "reply", "request", "reserve", "resolved", "retry_at", "round", "started_at", "status", "tokens",
-        "tool", "waiting",
+        "accounts", "attempt", "begun", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures",
+        "files", "fired", "fired_seq", "handled", "key", "last", "limit", "logical", "lost", "model", "need", "open",
+        "output", "output_size", "overflow", "path", "reply", "request", "reserve", "resolved", "retry_at", "round",
+        "started_at", "status", "tokens", "tool", "waiting",
     )  # fmt: skip
 
     def __init__(self, path: str) -> None:
@@ -87,8 +88,9 @@ class StepState:
 
 
 class RunState:
-    """The fold of a run's records. ``messages`` for agents by path: the turn that reads each, and its text; ``compactions``
-    of their conversations, by path and the turn before which they come."""
+    """The fold of a run's records. ``messages`` for agents by path: the turn that reads each, and its text;
+    ``compactions`` of their conversations, by path and the turn before which they come; ``kept`` is what agents keep;
+    ``added`` what people added to budgets, by account; ``finishing`` the accounts whose agents get a last turn."""
 
     def __init__(self) -> None:
         self.steps: dict[str, StepState] = {}
@@ -113,6 +115,7 @@ class RunState:
         self.finishing: set[str] = set()
         self.messages: dict[str, list[tuple[int, str]]] = {}
         self.compactions: dict[tuple[str, int], dict[str, Any]] = {}
+        self.kept = Kept()
         self.settled = 0
         self.reserved = 0
         self.lost = 0
@@ -248,6 +251,8 @@ class RunState:
         step.files = body.get("files")
         step.overflow = body.get("overflow")
         step.output_size = body.get("size", 0)
+        if "kept" in body:
+            self.kept.apply(body["kept"], step.output)
         if step.error is not None and body.get("by") != "fallback":
             step.error = None
 
@@ -336,6 +341,7 @@ class RunState:
             step = self.step(path)
             self._reopen(step)
             step.expanded = None
+            self.kept.forget(path)
 
     def _reopen(self, step: StepState) -> None:
         """Take an end back. Attempts go on counting; only what was done well has a new key when it is done again. What

@@ -42,6 +42,8 @@ def build(request: ModelRequest) -> dict[str, Any]:
         body["system"] = said
     if tools:
         body["tools"] = tools
+        if not request.may_call:
+            body["tool_choice"] = {"type": "none"}
     if (thinking := _thinking(settings)) is not None:
         body["thinking"] = {"type": "disabled"} if _answers_others(thinking, body["messages"]) else thinking
     if output_config:
@@ -80,6 +82,9 @@ def _sendable(messages: list[Message]) -> list[Message]:
     """
     out: list[Message] = []
     for message in messages:
+        if isinstance(message["content"], str):
+            out.append(message)
+            continue
         content: list[dict[str, Any]] = message["content"]
         if message["role"] == "assistant":
             content = [block for block in content if not (_blank(block) or _foreign(block))]

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.agents.messages import FRAME_TOKENS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 # Source: the pricing page of the Claude API; checked against genai-prices 0.2.3 on this day.
 AS_OF = "2026-11-23"
 MILLION = 1_000_000
-# Tokens that the API adds by itself for tools, structured output and the frame of a conversation, generously.
-FRAME_TOKENS = 2_000
 # A whole megapixel image in the finest resolution costs fewer; a small file can hold a large image.
 IMAGE_TOKENS = 8_000
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from orchestrator.spec.load import Loaded
 
 _FIELDS: Final[tuple[tuple[type[Model], str], ...]] = (
-    (document.Document, "budget notify concurrency schedule pipelines hooks"),
-    (steps.StepBase, "undo budget resources"),
+    (document.Document, "notify concurrency schedule pipelines"),
+    (steps.StepBase, "undo resources"),
     (steps.AgentStep, "session"),
     (steps.LoopStep, "loop"),
     (steps.AskStep, "ask"),
@@ -31,7 +31,7 @@ _FIELDS: Final[tuple[tuple[type[Model], str], ...]] = (
     (tools.AskTool, "ask"),
     (
         agents.AgentEntry,
-        "budget delegates handoffs spawn plan context memory skills share notes todo hooks",
+        "delegates handoffs spawn plan",
     ),
 )
 """Fields that nothing performs, of a model and of what derives from it."""
@@ -47,13 +47,10 @@ def _not(*values: Any) -> Callable[[Any], bool]:
 
 _VALUES: Final[tuple[tuple[type[Model], str, Callable[[Any], bool]], ...]] = (
     (document.Document, "on_failure", _is("undo")),
-    (steps.Guarded, "sandbox", _not("none")),
     (steps.GroupStep, "join", _is("first")),
     (steps.MapStep, "join", _is("first")),
     (steps.JoinRule, "mode", _is("first")),
-    (tools.ToolBase, "sandbox", _not("none")),
     (tools.ToolBase, "approve", _not("never")),
-    (fields.FilePart, "file", lambda value: fields.OPENING in value),
 )
 """Values of fields that nothing performs."""
 

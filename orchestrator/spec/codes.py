@@ -79,6 +79,10 @@ TOPOLOGY: Final = {
     "E405": "a model swap without its model",
     "E406": "models that fall back on each other",
     "E460": "unknown provider",
+    "E470": "a budget over the one around it",
+    "E471": "a model without a price under a budget in dollars",
+    "E472": "a budget that nothing can finish under",
+    "E473": "a budget that lets nothing run",
 }
 
 WARNINGS: Final[dict[str, str]] = {

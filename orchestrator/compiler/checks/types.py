@@ -170,6 +170,9 @@ class _Typing:
             self.known |= _holding(site.guard)
         self.noun = site.noun
         site.type = self.tree(site.tree, site.at, site.scope.names, site.want)
+        if site.attached and not any(assignable(site.type, nullable(kind)) for kind in (FILE, ListType(FILE))):
+            message = f"this is {shown(site.type)}, and an attachment is a file, or a list of files"
+            self.report.error("E241", message, site.at, hint="declare the input with `type: file`")
         self.known = before
         if site.binds is not None:
             scope, name = site.binds

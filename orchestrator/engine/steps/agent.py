@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, assert_never, cast
 
 from orchestrator.agents.attachments import Unfit
 from orchestrator.agents.conversation import Conversation, preview
-from orchestrator.agents.turns import CallModel, CallTools, Finish, Stop, next_turn, offers_of
+from orchestrator.agents.turns import LAST, CallModel, CallTools, Finish, Stop, next_turn, offers_of
 from orchestrator.engine.activation import Intent, Phase
+from orchestrator.engine.budgets import is_last, limited, nesting, told, too_deep
 from orchestrator.engine.steps.agent_calls import call_node
-from orchestrator.engine.steps.call import Effects
 from orchestrator.engine.steps.choices import choices_of
 from orchestrator.engine.steps.common import Base, Wrong
+from orchestrator.engine.steps.effect import Effects
+from orchestrator.engine.steps.hook import changed, next_hook
 from orchestrator.engine.steps.shorten import Shorten, has_room
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import AgentConfig, Node, Retry
 from orchestrator.ids import digest_text
+from orchestrator.jsonish import canonical, hash_of
 
 if TYPE_CHECKING:
     from orchestrator.agents.conversation import ToolCall
     from orchestrator.agents.turns import Action, Offer
     from orchestrator.engine.activation import Act, Choice
     from orchestrator.engine.decide import Decider
-    from orchestrator.graph.nodes import ContextDef, Schema
+    from orchestrator.graph.nodes import ContextDef, HooksDef, Schema
     from orchestrator.journal.state import StepState
 
 # What a provider says of itself being busy costs nothing and changes nothing: without a `retry` of its own, an agent
@@ -53,9 +56,11 @@ class Talk:
     heard: int = 0
     answered: list[int] = field(default_factory=list[int])
     context: ContextDef | None = None
+    hooks: tuple[HooksDef | None, ...] = ()
     asking: bool = False
     shortened: int = 0
     wants: Action | Shorten | None = None
+    last: bool = False
 
 
 class Agent(Base):
@@ -71,6 +76,7 @@ class Agent(Base):
         del step
         config = cast("AgentConfig", act.node.config)
         agent = config.agent
+        refuse_too_deep(act)
         system = "" if agent.instructions is None else str(decider.render(act, agent.instructions, "instructions"))
         prompt, files = decider.render_prompt(act, config.prompt, "prompt")
         offers = offers_of(agent)
@@ -91,6 +97,7 @@ class Agent(Base):
             turns=decider.limit(act, agent.turns, "turns"),
             frame_size=size,
             context=agent.context,
+            hooks=(agent.hooks, decider.graph.hooks),
             turn=Node(
                 name="", id=f"{act.node.id}/turn", kind="turn", config=config, retry=act.node.retry or MODEL_RETRY
             ),
@@ -109,6 +116,8 @@ class Agent(Base):
         if isinstance(action, Finish) and talk.conversation.turn < talk.turns and _unheard(act, talk):
             # Somebody had more to say before it came to its end.
             action = CallModel()
+        if isinstance(action, CallTools) and talk.last:
+            action = Stop("limited", "the budget ended, and the model asked for tools instead of an answer")
         match action:
             case CallModel():
                 if action.repair is not None:
@@ -129,10 +138,22 @@ class Agent(Base):
                 assert_never(action)
 
     def _ask(self, decider: Decider, act: Act, talk: Talk) -> None:
-        """Have the next turn begin, once what it is asked fits."""
-        if has_room(decider, act, talk):
+        """Have the next turn begin, once what it is asked fits, and all hooks have seen it."""
+        if has_room(decider, act, talk) and self._hooked(decider, act, talk):
             talk.asking = False
             self._call_model(decider, act, talk)
+
+    def _hooked(self, decider: Decider, act: Act, talk: Talk) -> bool:
+        path = f"{act.path}/turn{talk.conversation.turn + 1}"
+        try:
+            hook = next_hook(decider, act, path, "before_model", lambda: _event(act, talk, path))
+        except Wrong as wrong:
+            talk.wants = Stop(wrong.code, wrong.message)
+            decider.look_later(act)
+            return False
+        if hook is not None:
+            talk.children[hook[1]] = decider.child(act, *hook, role="hook")
+        return hook is None
 
     def _call_model(self, decider: Decider, act: Act, talk: Talk) -> None:
         path = f"{act.path}/turn{talk.conversation.turn + 1}"
@@ -171,7 +192,7 @@ class Agent(Base):
         if child.role == "turn":
             self._turn_ended(decider, act, talk, child)
             return
-        if child.role == "summary":
+        if child.role in ("summary", "hook"):
             decider.look_again(act)
             return
         self._call_tools(decider, act, talk)
@@ -185,6 +206,9 @@ class Agent(Base):
     def _turn_ended(self, decider: Decider, act: Act, talk: Talk, child: Act) -> None:
         step = child.recorded
         if step is not None and step.status == "done":
+            talk.last = step.last
+            if step.last:
+                talk.conversation.add_user(LAST)
             talk.conversation.add_reply(step.reply or {"content": [], "stop": "end_turn"})
             talk.answered.append(step.model)
             decider.look_again(act)
@@ -219,6 +243,43 @@ class Agent(Base):
         )
 
 
+def _event(act: Act, talk: Talk, path: str) -> dict[str, Any]:
+    """What a hook sees of a model call."""
+    name = cast("AgentConfig", act.node.config).agent.name
+    request = {
+        "system": talk.system,
+        "messages": talk.conversation.messages,
+        "tools": list(talk.offers),
+        "model": talk.models[0].name,
+    }
+    return {"agent": name, "path": path, "request": request}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a model call sends: ``size`` in bytes with what goes beside the messages, ``digest`` the messages' hash."""
+
+    system: str
+    messages: list[dict[str, Any]]
+    size: int
+    digest: str
+
+
+def asked_of(decider: Decider, act: Act) -> Asked:
+    """The conversation that a model call is about, as the hooks have left it."""
+    talk = talk_of(act)
+    talked = talk.conversation
+    plain = Asked(talk.system, talked.messages, talked.size + talk.frame_size, talked.digest)
+    if act.kind == "summary" or not any(talk.hooks):
+        return plain
+    found = changed(decider, cast("Act", act.owner), act.path, "before_model")
+    if not found:
+        return plain
+    system, messages = found.get("request.system", talk.system), found.get("request.messages", talked.messages)
+    size = len(canonical([system, messages])) + talk.frame_size
+    return Asked(system, messages, size, digest_text(f"{talked.digest}\0{hash_of(found)}"))
+
+
 def talk_of(act: Act) -> Talk:
     """What a model call is about: the agent's conversation, or the one that asks for its summary."""
     return cast("Talk", act.data if act.kind == "summary" else cast("Act", act.owner).data)
@@ -242,17 +303,26 @@ class Turn(Effects):
     """One model call. It is at least once: no key reaches the wire, and a lost one may have been billed."""
 
     def intent(self, decider: Decider, act: Act) -> Intent:
-        del decider
         talk = talk_of(act)
         step = act.recorded
         model = talk.models[0 if step is None else step.model]
+        asked, last = asked_of(decider, act).digest, act.kind == "turn" and is_last(decider.state, act.account)
         return Intent(
             act=act,
             kind="model",
             attempt=1,
             logical=1,
-            hash=digest_text(f"{model.frame}\0{talk.conversation.digest}"),
+            hash=digest_text(f"{model.frame}\0{asked}" + ("\0last" if last else "")),
             effect="read",
             timeout=model.settings.get("timeout"),
             model=model,
+            last=last,
         )
+
+
+def refuse_too_deep(act: Act) -> None:
+    """An agent that stands deeper in others than a budget around it lets it. Raises Wrong."""
+    found = too_deep(act.account, nesting(act))
+    if found is not None:
+        error = limited(told(found, then="fail", step=act.path))
+        raise Wrong(error["code"], error["message"], detail=error["detail"])

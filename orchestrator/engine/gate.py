@@ -1,0 +1,285 @@
+"""The gate between what is permitted and what starts: budgets, places of the process, and time.
+
+An attempt whose worst case does not fit waits at the account and dimension that is too small, the smallest first, and
+is looked at again only when something was settled there: a thousand that wait cost nothing while they do. Where none
+that runs could give anything back, the limit is reached, and that is a record for the decider to act on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from orchestrator.engine.activation import Act
+from orchestrator.engine.budgets import TIMES, Short, short, told
+from orchestrator.journal.records import Draft
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from orchestrator.engine.activation import Intent
+    from orchestrator.engine.budgets import Account, Then
+    from orchestrator.engine.decide import Decider
+
+Need: TypeAlias = "Mapping[str, int | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An attempt that may start now, and what it reserves (None: nothing that its record has to say)."""
+
+    intent: Intent
+    reserve: Need | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What the gate asks its driver. ``reserve(intent)`` is the worst case of a model call, and with ``after=True``
+    that of the last turn after it; ``place(intent)`` takes a place for it in this process, or names what is missing."""
+
+    reserve: Callable[..., dict[str, int | None]]
+    place: Callable[[Intent], str]
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A permitted attempt with its price."""
+
+    intent: Intent
+    need: dict[str, int | None]
+    spare: Mapping[str, int] | None
+    reserve: Need | None = None
+
+
+@dataclass(slots=True)
+class Gate:
+    """Which permitted attempts of one run start. ``paused``: what was said of the accounts that wait for more."""
+
+    decider: Decider
+    ask: Ask
+    paused: dict[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
+    _later: list[tuple[int, int, Intent]] = field(default_factory=list["tuple[int, int, Intent]"])
+    _ready: deque[Intent] = field(default_factory=deque["Intent"])
+    _crowded: dict[str, deque[_Wanted]] = field(default_factory=dict[str, "deque[_Wanted]"])
+    _waiting: dict[str, dict[str, list[tuple[int, int, _Wanted]]]] = field(
+        default_factory=dict[str, "dict[str, list[tuple[int, int, _Wanted]]]"]
+    )
+    _at: dict[str, Intent] = field(default_factory=dict[str, "Intent"])
+    _dirty: dict[str, Account] = field(default_factory=dict[str, "Account"])
+    _order: Iterator[int] = field(default_factory=count)
+
+    # What happens
+
+    def settled(self, account: Account) -> None:
+        """An attempt has ended in an account: what waits there, or around it, is looked at again."""
+        for each in account.chain():
+            if each.path in self._waiting:
+                self._dirty[each.path] = each
+
+    def added(self, path: str) -> None:
+        """There is more in an account."""
+        self.paused.pop(path, None)
+        account = self.decider.budgets.accounts.get(path)
+        if account is not None:
+            self.settled(account)
+
+    # What may start
+
+    def pending(self, now: int) -> bool:
+        """Whether ``take`` could give anything new."""
+        due = bool(self._later) and self._later[0][0] <= now
+        return due or bool(self._ready or self._dirty or self._crowded or self.decider.fresh)
+
+    def due(self, now: int) -> int | None:
+        """When to look again, though nothing has happened: a retry, or a bound of time."""
+        times = [self._later[0][0]] if self._later else []
+        times += [at for account in self.decider.budgets.timed.values() if (at := _runs_out(account, now)) is not None]
+        return min(times, default=None)
+
+    def take(self, now: int) -> Iterator[Start | Draft]:
+        """What starts now, and limits that are reached. Each has to be applied before the next one is asked for, and
+        after a limit the decider has to decide."""
+        self._sort(now)
+        while self._ready:
+            intent = self._ready.popleft()
+            if self._stands(intent):
+                yield from self._try(self._wanted(intent), now)
+        for name in list(self._crowded):
+            yield from self._places(name, now)
+        while self._dirty:
+            path = next(iter(self._dirty))
+            account = self._dirty.pop(path)
+            for dimension in list(self._waiting.get(path, ())):
+                yield from self._again(account, dimension, now)
+
+    def overdue(self, now: int) -> Iterator[Draft]:
+        """Accounts whose time is over, where that stops what they bound; a pause only lets nothing more start."""
+        for account in list(self.decider.budgets.timed.values()):
+            due = account.due(now)
+            if due is None or due[1] > now or account.then == "pause":
+                continue
+            target = self._bounded(account)
+            if target is None:
+                self.decider.budgets.over(account.path)
+            else:
+                yield _limit(Short(account, due[0], 0, 0), "fail", target, None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that is permitted waits for more in its accounts."""
+        return all(self._at.get(path) is intent for path, intent in self.decider.permitted.items())
+
+    # Inside
+
+    def _stands(self, intent: Intent) -> bool:
+        return self.decider.permitted.get(intent.path) is intent
+
+    def _sort(self, now: int) -> None:
+        fresh, self.decider.fresh = self.decider.fresh, {}
+        for intent in fresh.values():
+            self._hold(intent)
+            if intent.not_before > now:
+                heappush(self._later, (intent.not_before, next(self._order), intent))
+            else:
+                self._ready.append(intent)
+        while self._later and self._later[0][0] <= now:
+            self._ready.append(heappop(self._later)[2])
+
+    def _hold(self, intent: Intent) -> None:
+        """What an agent was promised before it was taken up again: its last turn stays free."""
+        agent = intent.act.owner
+        if intent.act.role != "turn" or not isinstance(agent, Act) or not _may_finish(intent):
+            return
+        if agent.data.conversation.turn and not any(agent.path in each.holds for each in agent.account.chain()):
+            self.decider.budgets.hold(agent, _known(self.ask.reserve(intent) | {"model_calls": 1}))
+
+    def _wanted(self, intent: Intent) -> _Wanted:
+        if intent.kind == "tool":
+            return _Wanted(intent, {"tool_calls": 1}, _NONE)
+        if intent.kind != "model":
+            return _Wanted(intent, {}, _NONE)
+        reserve = self.ask.reserve(intent)
+        step = intent.act.recorded
+        if intent.act.role == "turn" and intent.path.endswith("/turn1") and (step is None or not step.attempt):
+            reserve["agents"] = 1
+        spare: Mapping[str, int] | None = None if intent.last else _NONE
+        if intent.act.role == "turn" and spare is not None and _may_finish(intent):
+            spare = _known(self.ask.reserve(intent, after=True) | {"model_calls": 1})
+        return _Wanted(intent, {**reserve, "model_calls": 1}, spare, reserve)
+
+    def _short(self, wanted: _Wanted, now: int) -> Short | None:
+        act = wanted.intent.act
+        agent = act.owner.path if act.role == "turn" else ""
+        return short(act.account, wanted.need, now, spare=wanted.spare, path=agent)
+
+    def _try(self, wanted: _Wanted, now: int) -> Iterator[Start | Draft]:
+        """Start it, or have it wait at what is too small."""
+        found = self._short(wanted, now)
+        if found is None:
+            yield from self._start(wanted)
+            return
+        account = found.account
+        heap = self._waiting.setdefault(account.path, {}).setdefault(found.dimension, [])
+        heappush(heap, (found.needed or 0, next(self._order), wanted))
+        self._at[wanted.intent.path] = wanted.intent
+        if not found.comes_back:
+            self._dirty[account.path] = account
+
+    def _start(self, wanted: _Wanted) -> Iterator[Start | Draft]:
+        intent = wanted.intent
+        missing = self.ask.place(intent)
+        if missing:
+            self._crowded.setdefault(missing, deque()).append(wanted)
+            return
+        self._at.pop(intent.path, None)
+        if intent.act.role == "turn" and isinstance(intent.act.owner, Act):
+            self.decider.budgets.hold(intent.act.owner, wanted.spare or {})
+        yield Start(intent, wanted.reserve)
+
+    def _places(self, name: str, now: int) -> Iterator[Start | Draft]:
+        """Those that found no place, until there is none again."""
+        queue = self._crowded.pop(name)
+        while queue:
+            wanted = queue.popleft()
+            if self._stands(wanted.intent):
+                yield from self._try(wanted, now)
+                if name in self._crowded:
+                    queue.extendleft(reversed(self._crowded[name]))
+                    self._crowded[name] = queue
+                    return
+
+    def _again(self, account: Account, dimension: str, now: int) -> Iterator[Start | Draft]:
+        """Start what fits now of what waits here. Where the smallest does not, and nothing comes back, say so."""
+        heap = self._waiting[account.path][dimension]
+        while heap:
+            wanted = heap[0][2]
+            found = self._short(wanted, now) if self._stands(wanted.intent) else None
+            if found is not None and (found.account, found.dimension) == (account, dimension):
+                if not found.comes_back:
+                    yield from self._reached(found, wanted.intent)
+                return
+            heappop(heap)
+            if self._stands(wanted.intent):
+                yield from self._try(wanted, now)
+        del self._waiting[account.path][dimension]
+
+    # Limits
+
+    def _reached(self, found: Short, intent: Intent) -> Iterator[Draft]:
+        then, target = self._verdict(found, intent)
+        if then == "pause":
+            if target in self.paused:
+                return
+            self.paused[target] = told(found, then=then, step=intent.path)
+        else:
+            self._dirty[found.account.path] = found.account
+        yield _limit(found, then, target, intent.path)
+
+    def _verdict(self, found: Short, intent: Intent) -> tuple[Then, str]:
+        """What a limit leads to, and for which activation."""
+        account = found.account
+        if found.needed is None:
+            return "fail", intent.path
+        if account.then == "pause":
+            return "pause", account.path
+        if account.then == "finish" and found.dimension not in TIMES:
+            if account.path not in self.decider.state.finishing and intent.act.role in ("turn", "tool"):
+                return "finish", account.path
+            if intent.act.role == "tool":
+                return "fail", intent.path
+        target = self._bounded(account)
+        return "fail", intent.path if target is None else target
+
+    def _bounded(self, account: Account) -> str | None:
+        """The activation that a limit stops; None where it is on its way down already, and cleans up."""
+        root = self.decider.root
+        if account.act is None:
+            return "" if root.stage == "main" and not root.stopping else None
+        act = account.act
+        step = act.recorded
+        gone = act.stop is not None or act.path not in self.decider.acts
+        return None if gone or (step is not None and step.handled == "step") else act.path
+
+
+def _runs_out(account: Account, now: int) -> int | None:
+    """When the time of an account is over; a pause needs nobody to look."""
+    due = account.due(now)
+    return None if due is None or account.then == "pause" else due[1]
+
+
+def _may_finish(intent: Intent) -> bool:
+    return any(account.then == "finish" for account in intent.act.account.chain())
+
+
+def _known(amounts: Mapping[str, int | None]) -> dict[str, int]:
+    return {dimension: amount for dimension, amount in amounts.items() if amount}
+
+
+def _limit(found: Short, then: Then, target: str, step: str | None) -> Draft:
+    return Draft("limit_reached", target, told(found, then=then, step=step))
+
+
+_NONE: Final[Mapping[str, int]] = {}
