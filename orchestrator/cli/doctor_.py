@@ -119,8 +119,10 @@ def _store(session: Session) -> Check:
 
 
 def _sandbox() -> Check:
-    found = shutil.which("bwrap")
-    return Check("sandbox", "ok" if found else "warn", found or "bubblewrap (bwrap) is not installed: no sandbox")
+    from orchestrator.tools.sandbox import PROGRAM, why_none
+
+    why = why_none()
+    return Check("sandbox", "warn" if why else "ok", f"{why}: no sandbox" if why else str(shutil.which(PROGRAM)))
 
 
 def _key(name: str, use: str) -> Check:

@@ -65,9 +65,11 @@ async def drive_on(
     from orchestrator.app.services import build_services, files_folder, secrets_of
     from orchestrator.cli.again import go_on
     from orchestrator.cli.drive import Show
+    from orchestrator.cli.run_ import say_unguarded
     from orchestrator.tools.redact import Redactor
 
     secrets = secrets_of(graph)
+    say_unguarded(session, graph)
     redactor = Redactor(secrets)
     services = build_services(secrets, redactor=redactor, files_folder=files_folder(found.named))
     show = Show(session, name=found.row.name, redactor=redactor, events=sink)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.app.inputs import Inputs
     from orchestrator.app.pipeline import Pipeline
     from orchestrator.engine.host import Host, RunEnd
+    from orchestrator.graph.nodes import Graph
     from orchestrator.journal.store import RunRow, Store
 
 
@@ -192,6 +193,7 @@ class _Run:
         redactor = Redactor(self.secrets)
         for name in redactor.weak:
             self.session.screen.problem("warning", "W620", f"secret {name} is too short to be found in what steps say")
+        say_unguarded(self.session, graph)
         folder = files_folder(self.named)
         services = build_services(self.secrets, redactor=redactor, files_folder=folder)
         async with opened(self.named, self.config, create=True) as store:
@@ -255,6 +257,17 @@ def say_scripted(session: Session, models: list[str]) -> None:
         session.screen.say(
             session.screen.style(f"{', '.join(models)}: {word} scripted: canned answers, no API is called", "yellow")
         )
+
+
+def say_unguarded(session: Session, graph: Graph) -> None:
+    """Say what runs without the sandbox that it prefers. Raises NoSandbox where one is required."""
+    from orchestrator.app.services import unguarded
+    from orchestrator.tools.sandbox import why_none
+
+    names = unguarded(graph)
+    if names:
+        shown = ", ".join(f"`{name}`" for name in names)
+        session.screen.problem("warning", "W650", f"{shown} without a sandbox: {why_none()}")
 
 
 async def _existing(store: Store, run_id: str) -> RunRow | None:

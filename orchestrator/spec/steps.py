@@ -128,6 +128,12 @@ class PythonStep(Guarded):
     with_: dict[str, Any] | None = None
     isolate: Literal["thread", "process"] | None = None
 
+    @model_validator(mode="after")
+    def _around_a_process(self) -> Self:
+        if self.isolate == "thread" and self.sandbox in ("preferred", "required"):
+            raise refuse("E127", "a `sandbox` is around a process: it does not go with `isolate: thread`", "sandbox")
+        return self
+
 
 class GroupStep(StepBase):
     """Steps in a scope of their own."""

@@ -7,10 +7,10 @@ The request is that of ``python`` with ``"isolate": "process"``. The process get
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,16 @@ from orchestrator.tools.context import ToolContext
 from orchestrator.tools.policy import KEPT, failed, finish
 from orchestrator.tools.processes import NotStarted, Vanished, run
 from orchestrator.tools.protocol import Lost
-from orchestrator.tools.shell import environment, shown
+from orchestrator.tools.sandbox import NoSandbox
+from orchestrator.tools.shell import boxed, environment, shown
 
 if TYPE_CHECKING:
     from orchestrator.tools.processes import Ended
     from orchestrator.tools.protocol import CallContext, Outcome
 
 _WORKER = str(Path(__file__).with_name("worker.py"))
-_PACKAGES = str(Path(__file__).parents[2])
+_OURS = Path(__file__).parents[1]
+_PACKAGES = str(_OURS.parent)
 _CALLED = b"+"
 
 
@@ -36,8 +38,13 @@ async def perform_isolated(request: dict[str, Any], context: CallContext) -> Out
         folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  made once, and most often there
     except OSError as error:
         return failed(context, "tool_error", f"{folder}: {error.strerror}", no_effect=True)
+    argv = [sys.executable, "-I", "-X", "utf8", _WORKER]
+    try:
+        argv = boxed(argv, request, folder, context, readable=_readable(request) if "sandbox" in request else ())
+    except NoSandbox as error:
+        return failed(context, "no_sandbox", error.message, no_effect=True)
     end = await run(
-        [sys.executable, "-I", "-X", "utf8", _WORKER],
+        argv,
         env=environment(context, {}),
         folder=str(folder),
         stdin=json.dumps(_order(request, folder, context)).encode(),
@@ -57,7 +64,7 @@ def _order(request: dict[str, Any], folder: Path, context: CallContext) -> dict[
     names = [field.name for field in fields(ToolContext) if field.name not in ("log", "folder")]
     return {
         "packages": _PACKAGES,
-        "path": [str(Path(entry).absolute()) if entry in ("", ".") else entry for entry in sys.path],
+        "path": _search_path(),
         "ref": request["ref"],
         "search": request.get("search") or [],
         "args": request.get("args") or {},
@@ -104,7 +111,47 @@ def _named(code: int) -> str:
         return f"exit {code}"
 
 
-def readable() -> list[Path]:
-    """What a worker reads beside the system's own folders: this interpreter, and where it looks for modules."""
-    found = {sys.prefix, sys.base_prefix, sys.exec_prefix, _PACKAGES, str(Path(sys.executable).resolve().parent.parent)}
-    return [Path(entry) for entry in sorted(found | {entry for entry in sys.path if os.path.isabs(entry)})]  # noqa: PTH117
+def _readable(request: dict[str, Any]) -> list[str]:
+    """What a worker reads beside the system's own folders: this interpreter, its packages, and modules beside those.
+
+    Of a folder that is no environment only its modules: what else lies there is no business of a function's.
+    """
+    found = [
+        sys.prefix,
+        sys.base_prefix,
+        sys.exec_prefix,
+        str(_OURS),
+        str(Path(sys.executable).resolve().parent.parent),
+    ]
+    for entry in [*request.get("search", []), *_search_path()]:
+        if Path(entry).name in ("site-packages", "dist-packages"):
+            found.append(entry)
+        elif not any(Path(entry).is_relative_to(root) for root in found):
+            found += _modules(Path(entry))
+    return [*found, *_origin(request["ref"])]
+
+
+def _search_path() -> list[str]:
+    return [str(Path(entry).absolute()) if entry in ("", ".") else entry for entry in sys.path]
+
+
+def _modules(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return [
+        str(path)
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".py", ".so") or (path / "__init__.py").is_file()
+    ]
+
+
+def _origin(ref: str) -> list[str]:
+    """Where a package stands that is found by other means than ``sys.path``."""
+    try:
+        spec = find_spec(ref.partition(":")[0].partition(".")[0])
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    places = spec.submodule_search_locations
+    return list(places) if places is not None else [spec.origin] if spec.has_location and spec.origin else []

@@ -8,6 +8,7 @@ Request, all keys but one of the first two optional::
     "env": {NAME: value}                                  "env_names": [NAME of ours that is passed on, …]
     "launcher": [PROGRAM, …] put before the command       "expect": [0]
     "folder": working directory                           "files": {NAME: path} kept when the program has ended
+    "sandbox": none | preferred | required (``sandbox``)
     "json": true, where stdout is one JSON document       "rlimits": {"cpu": seconds, "as": bytes, "nofile": n, …}
 
 The output is ``{"exit", "stdout", "stderr"}``, or the document. A script stands in a file of its own: ``$0`` of bash
@@ -22,6 +23,7 @@ import codecs
 import json
 import mimetypes
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -29,10 +31,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.expr.runtime import is_file
 from orchestrator.ids import new_nonce
-from orchestrator.tools import protocol
+from orchestrator.jsonish import dumps
+from orchestrator.tools import protocol, rooted
 from orchestrator.tools.policy import KEPT, as_text, failed, finish, tail
 from orchestrator.tools.processes import Ended, NotStarted, Vanished, run
 from orchestrator.tools.protocol import Failed, FileOut, Lost
+from orchestrator.tools.rooted import FileRefused
+from orchestrator.tools.sandbox import NoSandbox, of_store, sandboxed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,8 +65,12 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
     except OSError as error:
         return failed(context, "tool_error", f"{folder}: {error.strerror}", no_effect=True)
     try:
+        named = boxed(argv, request, folder, context, readable=[home] if home is not None else [])
+    except NoSandbox as error:
+        return failed(context, "no_sandbox", error.message, no_effect=True)
+    try:
         end = await run(
-            argv,
+            named,
             env=environment(context, request.get("env") or {}, request.get("env_names") or ()),
             folder=str(folder),
             stdin=None if stdin is None else word(stdin, context).encode("utf-8", "surrogateescape"),
@@ -83,6 +92,23 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
 
 def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def boxed(
+    argv: list[str], request: dict[str, Any], folder: Path, context: CallContext, *, readable: Sequence[str] = ()
+) -> list[str]:
+    """``argv`` in the sandbox that the request asks for. Raises NoSandbox.
+
+    It sees the stored files that the request names, and nothing else of the run's store.
+    """
+    mode = request.get("sandbox", "none")
+    if mode == "none":
+        return argv
+    copies = context.stored("x").parent
+    # As values, and as paths in texts.
+    named = re.findall(rf'(?:"\$file":"|{re.escape(str(copies))}/)([0-9a-f]{{64}})', dumps(request))
+    files = [str(copies / name) for name in named]
+    return sandboxed(argv, folder=folder, mode=mode, readable=[*readable, *files], hidden=of_store(copies))
 
 
 def environment(context: CallContext, given: dict[str, Any], names: Sequence[str] = ()) -> dict[str, str]:
@@ -129,7 +155,7 @@ def _ended(end: Ended, request: dict[str, Any], folder: Path, context: CallConte
         detail = {"exit": end.exit, "stderr": tail(context.redact(stderr)), "stdout": tail(context.redact(stdout))}
         last = stderr.strip().rpartition("\n")[2]
         return failed(context, "tool_error", f"exit {end.exit}" + (f": {last}" if last else ""), detail=detail)
-    kept = _files(request.get("files") or {}, folder, context)
+    kept = _files(request.get("files") or {}, folder, context, alone="sandbox" in request)
     if isinstance(kept, Failed):
         return kept
     if not request.get("json"):
@@ -147,26 +173,42 @@ def _text(body: bytes, dropped: int) -> str:
     return f"{text}\n[{dropped} more bytes were dropped]\n" if dropped else text
 
 
-def _files(files: dict[str, str], folder: Path, context: CallContext) -> dict[str, FileOut] | Failed:
+def _files(files: dict[str, str], folder: Path, context: CallContext, *, alone: bool) -> dict[str, FileOut] | Failed:
     kept: dict[str, FileOut] = {}
     for name, path in files.items():
-        file = folder / path
-        try:
-            size = file.stat().st_size
-            if not file.is_file():
-                return failed(context, "invalid_output", f"file {name}: {path} is no regular file")
-            if size > KEPT:
-                return failed(context, "invalid_output", f"file {name}: {path} has {size} bytes, over {KEPT}")
-            body = file.read_bytes()
-        except OSError as error:
-            return failed(context, "invalid_output", f"file {name}: {path}: {error.strerror}")
+        body = _below(folder, path) if alone else _anywhere(folder / path, path)
+        if isinstance(body, str):
+            return failed(context, "invalid_output", f"file {name}: {body}")
         if context.redact(body) != body:
             return failed(
                 context, "invalid_output", f"file {name}: {path} holds the value of a secret, and is not kept"
             )
-        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        kept[name] = FileOut(file.name, body, kind)
+        base = Path(path).name
+        kept[name] = FileOut(base, body, mimetypes.guess_type(base)[0] or "application/octet-stream")
     return kept
+
+
+def _anywhere(file: Path, path: str) -> bytes | str:
+    """The bytes of a file, or what is wrong with it."""
+    try:
+        size = file.stat().st_size
+        if not file.is_file():
+            return f"{path} is no regular file"
+        if size > KEPT:
+            return f"{path} has {size} bytes, over {KEPT}"
+        return file.read_bytes()
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+
+
+def _below(folder: Path, path: str) -> bytes | str:
+    """The same of what a sandboxed program left: a link of its making leads nowhere."""
+    try:
+        *above, name = rooted.split(path) or ("",)
+        with rooted.folder(str(folder), above) as at:
+            return rooted.read_whole(at, name, path, KEPT)
+    except (FileRefused, OSError) as error:
+        return error.message if isinstance(error, FileRefused) else f"{path}: {error.strerror}"
 
 
 def shown(context: CallContext) -> Callable[[bytes], None] | None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from orchestrator.tools import isolated
 from orchestrator.tools.policy import KEPT
 from orchestrator.tools.protocol import Done, Failed, Lost
 from orchestrator.tools.python import perform
@@ -252,9 +251,3 @@ async def test_a_folder_that_cannot_be_made(call: Any, contexts: Any) -> None:
     end = bad(await call("add", a=1))
     assert end.no_effect
     assert "Not a directory" in end.message
-
-
-def test_a_worker_may_read_the_interpreter_and_its_modules() -> None:
-    found = isolated.readable()
-    assert Path(sys.prefix) in found
-    assert Path(os.__file__).parent in found
