@@ -14,6 +14,8 @@ TESTS ?= tests
 PYTEST_ARGS ?=
 # Crashes that each database sees in `make crash`; empty: a seeded sample.
 POINTS ?=
+# Not empty: `make bench` installs other engines into .bench/, and measures them too.
+PEERS ?=
 # These packages decide what a run is and what it may repeat: no branch of them goes untested.
 GATED := orchestrator/expr/*,orchestrator/spec/*,orchestrator/graph/*,orchestrator/compiler/*,orchestrator/journal/*,orchestrator/engine/decide.py
 
@@ -69,8 +71,8 @@ crash: $(DEV) ## kill runs at every boundary, resume, check what is promised; PO
 prove: $(DEV) ## every proof at its full count (long)
 	ORCH_PROVE=1 $(BIN)/python -m pytest $(TESTS) -m 'prove or not prove' --timeout=3600 $(PYTEST_ARGS)
 
-bench: $(DEV) ## the workloads of benchmarks/ against the floor
-	$(BIN)/python -m benchmarks
+bench: $(DEV) ## the workloads of benchmarks/ against the floor; PEERS=1: and against other engines, in full (long)
+	$(BIN)/python -m benchmarks $(if $(PEERS),--peers)
 
 services: $(DEV) ## which databases the tests would use
 	@$(BIN)/python -m tests.services

@@ -1,1 +1,1 @@
-"""Workloads measured in fresh processes, as ratios against a floor in the same run: `make bench`."""
+"""Workloads measured in fresh processes, as ratios against a floor and other engines in the same run: `make bench`."""
