@@ -30,6 +30,9 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.faults: Counter[str] = Counter()
+        self.gate = asyncio.Event()
+        """While it is not set, nobody new gets through."""
+        self.gate.set()
         self.url = ""
         self.query = "timeout=0.6" + ("&sslmode=disable" if url.startswith("postgres") else "")
 
@@ -52,6 +55,7 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         try:
+            await self.gate.wait()
             await _Link(self, reader, writer).live(str(self._where.hostname), self._where.port or 0)
         except (OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
             pass

@@ -143,10 +143,12 @@ class Host:
         folder: str,
         labels: Mapping[str, str] | None = None,
         files: Sequence[bytes] = (),
+        budget: Mapping[str, int] | None = None,
     ) -> RunEnd:
         """Create a run and drive it until it ends or has nothing to do but wait.
 
-        ``folder`` is the run's absolute directory, ``files`` the bodies of its file inputs. Raises RunTaken where
+        ``folder`` is the run's absolute directory, ``files`` the bodies of its file inputs, ``budget`` bounds
+        beside those of the graph (``usd`` in micro-dollars, ``tokens``). Raises RunTaken where
         the id is in use, Fenced where another driver took the run, a StoreError where the store cannot be used.
         """
         run_id = run_id or new_run_id()
@@ -164,6 +166,7 @@ class Host:
             "files": str(self.services.files_folder),
             "seed": digest(run_id.encode())[:16],
             "decider": VERSION,
+            **({"budget": dict(budget)} if budget else {}),
         }
         new = NewRun(
             run_id=run_id, name=graph.name, graph_hash=identity, root_id=run_id, created_at=now,
@@ -183,7 +186,10 @@ class Host:
         row = await self.store.get_run(run_id)
         if row.ended and not (retry_failed and row.status in ("failed", "cancelled")):
             return end_of(run_id, fold(await self.store.load(run_id)))
-        claimed = await self.store.claim(run_id, self.owner, force=force, explicit=True)
+        try:
+            claimed = await self.store.claim(run_id, self.owner, force=force, explicit=True, seen=row)
+        except RunEnded:  # just now, while another drove it
+            return end_of(run_id, fold(await self.store.load(run_id)))
         with _no_collection():
             # Up to our claim: what comes after it, another driver wrote, and ours will be told so.
             state = fold(await self.store.load(run_id, upto=claimed.head))

@@ -49,6 +49,7 @@ __all__ = [
     "Conflict",
     "Damaged",
     "Driver",
+    "Fact",
     "Fenced",
     "Held",
     "InboxRow",
@@ -316,6 +317,17 @@ ALL_RUNS: Final = RunFilter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What agents remember over runs. ``at`` is in microseconds since the epoch, ``by_run`` the run that said it."""
+
+    scope: str
+    key: str
+    text: str
+    at: int
+    by_run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
     """Blobs that went, by their hashes, and the bytes that they took."""
 
@@ -442,14 +454,22 @@ class Store(Protocol):
         ...
 
     async def claim(
-        self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False, nonce: str | None = None
+        self,
+        run_id: str,
+        owner: str,
+        *,
+        force: bool = False,
+        explicit: bool = False,
+        nonce: str | None = None,
+        seen: RunRow | None = None,
     ) -> Claimed:
         """Take a run for a registered driver, and journal ``claimed``.
 
         ``explicit`` is a person's resume: it takes ended runs, too, and starts the count of idle claims again.
-        ``force`` takes it from a live driver. Raises ``Held``, ``RunEnded``, ``NoProgress`` (the run is paused now),
-        ``NoSuchRun``, or ``Unknown``: then ask again with the same ``nonce`` (``ids.new_nonce()``), and a claim that
-        did happen is not made twice.
+        ``force`` takes it from a live driver. ``seen`` is the run's row when this was wanted (without it, when it was
+        first tried): who has claimed the run since is not robbed of it, and a run that has ended since stays. Raises
+        ``Held``, ``RunEnded``, ``NoProgress`` (the run is paused now), ``NoSuchRun``, or ``Unknown``: then ask again with
+        the same ``nonce`` (``ids.new_nonce()``), and a claim that did happen is not made twice.
         """
         ...
 

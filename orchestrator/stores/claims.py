@@ -34,13 +34,18 @@ def plan_claim(
     *,
     force: bool,
     explicit: bool,
+    seen: RunRow | None = None,
     gone: Callable[[int, int], bool] = platform.process_gone,
 ) -> Plan:
     """Decide a claim of ``run`` by ``me`` at ``now`` (microseconds, the database's clock), with the row locked.
 
-    Raises ``RunEnded``, ``Held``, and ``NoProgress`` where the run is paused for that already.
+    ``seen`` is the run as it was when the claim was wanted: ``force`` was said of who held it then, and ``explicit`` of
+    its end only where it had ended. Raises ``RunEnded``, ``Held``, and ``NoProgress`` where the run is paused for that
+    already.
     """
-    if run.ended and not explicit:
+    seen = seen or run
+    force = force and run.epoch == seen.epoch
+    if run.ended and not (explicit and seen.ended and run.epoch == seen.epoch):
         raise RunEnded(run.run_id, status=run.status)
     if held_by is not None and not force and held_by.lease_until > now and not _is_gone(held_by.driver, me, gone):
         old = held_by.driver

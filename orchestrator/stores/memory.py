@@ -236,7 +236,14 @@ class MemoryStore:
         return self._owners.get(owner)
 
     async def claim(
-        self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False, nonce: str | None = None
+        self,
+        run_id: str,
+        owner: str,
+        *,
+        force: bool = False,
+        explicit: bool = False,
+        nonce: str | None = None,
+        seen: RunRow | None = None,
     ) -> Claimed:
         if owner not in self._owners:
             raise UnknownDriver(owner)
@@ -245,7 +252,7 @@ class MemoryStore:
             return claimed(run, made, None)
         held_by = self._owners.get(run.owner) if run.owner is not None else None
         me, now = self._owners[owner].driver, self._clock.now()
-        plan = plan_claim(run, me, held_by, now, nonce or new_nonce(), force=force, explicit=explicit)
+        plan = plan_claim(run, me, held_by, now, nonce or new_nonce(), force=force, explicit=explicit, seen=seen)
         self._runs[run_id] = replace(self._runs[run_id], **plan.changes)
         self._journal[run_id].append(plan.row)
         if plan.refused is not None:

@@ -14,6 +14,7 @@ from orchestrator.journal.records import Row
 from orchestrator.journal.store import RUN_COLUMNS, Claimed, Driver, InboxRow
 from orchestrator.stores import texts
 from orchestrator.stores.claims import claimed, plan_claim
+from orchestrator.stores.pool import Busy
 from orchestrator.stores.rows import advanced, bound, created, inbox_row, inbox_values, owner_row, run_row
 from orchestrator.stores.server_upkeep import ServerUpkeep
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from orchestrator.clock import Clock
-    from orchestrator.journal.store import Batch, NewRun, Slice
+    from orchestrator.journal.store import Batch, NewRun, RunRow, Slice
     from orchestrator.stores.pool import Session
     from orchestrator.stores.server_urls import ServerUrl
     from orchestrator.stores.statements import Statements
@@ -172,17 +173,27 @@ class ServerStore(ServerUpkeep):
             await session.run(self._sql.delete_driver, (owner,))
 
     async def claim(
-        self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False, nonce: str | None = None
+        self,
+        run_id: str,
+        owner: str,
+        *,
+        force: bool = False,
+        explicit: bool = False,
+        nonce: str | None = None,
+        seen: RunRow | None = None,
     ) -> Claimed:
         me = self._drivers.get(owner)
         if me is None:
             raise UnknownDriver(owner)
         if not texts.holdable(run_id):
             raise NoSuchRun(run_id)
-        made_with = nonce or new_nonce()
-        return await self._again(lambda: self._claim(run_id, me, made_with, force=force, explicit=explicit))
+        made_with, looked = nonce or new_nonce(), [] if seen is None else [seen]
+        return await self._again(lambda: self._claim(run_id, me, made_with, looked, force=force, explicit=explicit))
 
-    async def _claim(self, run_id: str, me: Driver, nonce: str, *, force: bool, explicit: bool) -> Claimed:
+    async def _claim(
+        self, run_id: str, me: Driver, nonce: str, looked: list[RunRow], *, force: bool, explicit: bool
+    ) -> Claimed:
+        """``looked`` keeps the run as it was first seen, over all tries."""
         async with self._transaction(points=True) as session:
             found = await session.all(self._sql.lock_run, (self._now(), run_id))
             if not found:
@@ -192,9 +203,11 @@ class ServerStore(ServerUpkeep):
                 return claimed(run, Row(*made[0]), None)
             holder = await session.all(self._sql.driver, (run.owner,)) if run.owner is not None else []
             held_by = owner_row(holder[0]) if holder else None
-            plan = plan_claim(run, me, held_by, now, nonce, force=force, explicit=explicit)
+            looked.append(run)
+            plan = plan_claim(run, me, held_by, now, nonce, force=force, explicit=explicit, seen=looked[0])
             values = [bound(name, value) for name, value in plan.changes.items()]
-            await session.run(self._sql.advance(tuple(plan.changes)), (*values, run_id, run.head, run.epoch))
+            if not await session.run(self._sql.advance(tuple(plan.changes)), (*values, run_id, run.head, run.epoch)):
+                raise Busy(self.name, reason="the run has gone on under its lock")
             await self._insert_rows(session, [plan.row])
             taken = run_row((await session.all(self._sql.run, (self._now(), run_id)))[0])
         if plan.refused is not None:

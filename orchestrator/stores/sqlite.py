@@ -183,16 +183,23 @@ class SqliteStore:
         return await self._read(lambda: self._reading.owner(owner))
 
     async def claim(
-        self, run_id: str, owner: str, *, force: bool = False, explicit: bool = False, nonce: str | None = None
+        self,
+        run_id: str,
+        owner: str,
+        *,
+        force: bool = False,
+        explicit: bool = False,
+        nonce: str | None = None,
+        seen: RunRow | None = None,
     ) -> Claimed:
         me = self._drivers.get(owner)
         if me is None:
             raise UnknownDriver(owner)
         if not texts.holdable(run_id):
             raise NoSuchRun(run_id)
-        made_with = nonce or new_nonce()
+        made_with, looked = nonce or new_nonce(), [] if seen is None else [seen]
         return await self._write_again(
-            lambda: self._writing.claim(run_id, me, made_with, force=force, explicit=explicit)
+            lambda: self._writing.claim(run_id, me, made_with, looked, force=force, explicit=explicit)
         )
 
     # --- reading ---

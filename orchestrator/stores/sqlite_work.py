@@ -186,13 +186,19 @@ class SqliteWork:
         found = None if owner is None else self.db.one(self._sql.driver, (owner,))
         return None if found is None else owner_row(found)
 
-    def claim(self, run_id: str, me: Driver, nonce: str, *, force: bool, explicit: bool) -> Claimed:
+    def claim(
+        self, run_id: str, me: Driver, nonce: str, looked: list[RunRow], *, force: bool, explicit: bool
+    ) -> Claimed:
+        """``looked`` keeps the run as it was first seen, over all tries."""
         with self.db.transaction(points=True):
             run = self._run(run_id, self._sql.lock_run)
             if run.owner == me.owner and (made := self.db.one(self._sql.row_of, (run_id, nonce))):
                 return claimed(run, Row(*made), None)
+            looked.append(run)
             held_by = self.owner(run.owner)
-            plan = plan_claim(run, me, held_by, self._clock.now(), nonce, force=force, explicit=explicit)
+            plan = plan_claim(
+                run, me, held_by, self._clock.now(), nonce, force=force, explicit=explicit, seen=looked[0]
+            )
             values = [bound(name, value) for name, value in plan.changes.items()]
             self.db.execute(self._sql.advance(tuple(plan.changes)), (*values, run_id, run.head, run.epoch))
             self.db.execute(self._sql.insert_rows(1), plan.row)

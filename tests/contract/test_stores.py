@@ -252,6 +252,31 @@ async def test_an_ended_run_is_taken_by_an_explicit_resume_only(store: Store, st
     assert (run.status, run.finished_at, run.error, run.head) == ("running", None, None, 3)
 
 
+async def test_a_claim_is_of_the_run_as_it_was_seen(store: Store) -> None:
+    await held(store, "r1")
+    seen = await store.get_run("r1")
+    for name in ("you", "they"):
+        await store.register_driver(driver(name), LEASE)
+    assert (await store.claim("r1", "you", force=True, seen=seen)).epoch == 2
+    with pytest.raises(Held, match="you"):
+        await store.claim("r1", "they", force=True, explicit=True, seen=seen)
+    taken = await store.claim("r1", "they", force=True, explicit=True, seen=await store.get_run("r1"))
+    assert (taken.epoch, taken.run.owner) == (3, "they")
+    seen = taken.run
+    end = Projection(status="done", finished_at=9)
+    over = piece(
+        "r1", ["run_finished"], epoch=3, head=taken.head, base_sum=taken.head_sum, projection=end, release=True
+    )
+    await store.commit([over])
+    for force in (False, True):
+        with pytest.raises(RunEnded):
+            await store.claim("r1", "you", force=force, explicit=True, seen=seen)
+    seen = await store.get_run("r1")
+    assert (await store.claim("r1", "you", explicit=True, seen=seen)).epoch == 4
+    with pytest.raises(Held, match="you"):
+        await store.claim("r1", "they", force=True, explicit=True, seen=seen)
+
+
 async def test_claims_without_progress_pause_a_run(store: Store, clock: ManualClock) -> None:
     begun = first("r1")
     await store.commit([begun])

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from orchestrator.clock import SystemClock
-from orchestrator.journal.errors import StoreError, StoreUnavailable
+from orchestrator.journal.errors import Held, StoreError, StoreUnavailable
 from orchestrator.journal.writer import Writer
 from orchestrator.stores import StoreSettings, open_store
 from tests.contract.build import LEASE, after, driver, first, held, mail
@@ -75,6 +75,62 @@ async def test_nothing_is_lost_and_nothing_doubled(server_url: str, fault: str) 
         assert_at_rest(store)
         await store.aclose()
         await direct.aclose()
+
+
+CLAIM_FAULTS = ("cut before", "cut after", "lands late")
+
+
+async def claiming(server_url: str, fault: str, *, thief: bool) -> list[str]:
+    """A claim by force whose end nobody hears, and, if wanted, one by another person before it is tried again. Who has
+    claimed, in order."""
+    settings = StoreSettings(table_prefix=f"c{random.randrange(10**9)}_")
+    direct = open_store(server_url, settings=settings)
+    await direct.open()
+    begun = await held(direct, "r1", "old")
+    armed, broken = asyncio.Event(), asyncio.Event()
+
+    def choose() -> str | None:
+        if not armed.is_set() or broken.is_set():
+            return None
+        broken.set()
+        proxy.gate.clear()
+        return fault
+
+    async with Proxy(server_url, choose) as proxy:
+        store = open_store(proxy.url, settings=settings)
+        await store.open()
+        for each, name in ((store, "me"), (direct, "thief")):
+            await each.register_driver(driver(name), LEASE)
+        armed.set()
+        claim = asyncio.ensure_future(store.claim("r1", "me", force=True, explicit=True))
+        await broken.wait()
+        while thief and fault != "cut before" and (await direct.get_run("r1")).epoch == 1:
+            pass  # until it has landed
+        if thief:
+            await direct.claim("r1", "thief", force=True, explicit=True)
+        proxy.gate.set()
+        if thief:
+            with pytest.raises(Held, match="thief"):
+                await claim
+        else:
+            assert (await claim).epoch == 2
+        run = await direct.get_run("r1")
+        assert run.owner == ("thief" if thief else "me")
+        claims = await direct.load("r1", from_seq=begun.head + 1)
+        await store.aclose()
+        await direct.aclose()
+        return [record.body["owner"] for record in claims]
+
+
+@pytest.mark.parametrize("fault", CLAIM_FAULTS)
+async def test_a_claim_whose_end_is_not_known_is_made_once(server_url: str, fault: str) -> None:
+    assert await claiming(server_url, fault, thief=False) == ["me"]
+
+
+@pytest.mark.parametrize("fault", CLAIM_FAULTS)
+async def test_a_claim_that_is_tried_again_robs_nobody(server_url: str, fault: str) -> None:
+    """What ``--force`` was said of is who held the run then, not who has claimed it since."""
+    assert await claiming(server_url, fault, thief=True) == (["thief"] if fault == "cut before" else ["me", "thief"])
 
 
 async def test_a_server_that_accepts_and_hangs_is_given_up() -> None:
