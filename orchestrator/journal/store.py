@@ -468,8 +468,8 @@ class Store(Protocol):
         ``explicit`` is a person's resume: it takes ended runs, too, and starts the count of idle claims again.
         ``force`` takes it from a live driver. ``seen`` is the run's row when this was wanted (without it, when it was
         first tried): who has claimed the run since is not robbed of it, and a run that has ended since stays. Raises
-        ``Held``, ``RunEnded``, ``NoProgress`` (the run is paused now), ``NoSuchRun``, or ``Unknown``: then ask again with
-        the same ``nonce`` (``ids.new_nonce()``), and a claim that did happen is not made twice.
+        ``Held``, ``RunEnded``, ``NoProgress`` (the run is paused now), ``NoSuchRun``, or ``Unknown``: then ask again
+        with the same ``nonce`` (``ids.new_nonce()``), and a claim that did happen is not made twice.
         """
         ...
 
