@@ -27,7 +27,7 @@ SUMMARY_SYSTEM = (
     "what was decided and found out (names, numbers, paths, identifiers exactly as they stand), what was tried and "
     "failed, and what is left to do. Leave out greetings and repetition. Write plain text."
 )
-_RESERVED = 1_024
+_RESERVED = 256
 _LEAST = 400
 
 

@@ -141,6 +141,15 @@ def _cut(block: dict[str, Any], turn: int, index: int | None, size: int) -> dict
     return {**block, "content": preview(head, size=len(text), result_id=f"turn{turn}/tool{index}")}
 
 
+def last_text(messages: Sequence[dict[str, Any]]) -> str:
+    """The text of the last message that has any."""
+    for message in reversed(messages):
+        said = "".join(block["text"] for block in message["content"] if block.get("type") == "text")
+        if said:
+            return said
+    return ""
+
+
 def as_text(output: Any) -> str:
     """A result as a model reads it: text as it is, anything else as JSON."""
     return output if isinstance(output, str) else dumps(output)

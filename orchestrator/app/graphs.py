@@ -49,8 +49,11 @@ def models_of(graph: Graph) -> dict[str, ModelDef]:
     found: dict[str, ModelDef] = {}
     for node, _, _ in walk(graph):
         if isinstance(node.config, AgentConfig):
-            for model in node.config.agent.model.chain or (node.config.agent.model,):
-                found.setdefault(model.name, model)
+            agent = node.config.agent
+            summing = () if agent.context is None or agent.context.model is None else (agent.context.model,)
+            for named in (agent.model, *summing):
+                for model in named.chain or (named,):
+                    found.setdefault(model.name, model)
     return found
 
 

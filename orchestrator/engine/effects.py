@@ -21,7 +21,7 @@ from orchestrator.graph.nodes import CallConfig
 from orchestrator.journal import points
 from orchestrator.jsonish import clean
 from orchestrator.providers.protocol import ModelContext, ModelError
-from orchestrator.tools.protocol import CallContext, Done, Failed, Lost, silent
+from orchestrator.tools.protocol import CallContext, Done, Failed, Lost, hold_nothing, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.journal.records import Draft
     from orchestrator.journal.store import Store
     from orchestrator.providers.protocol import Provider
-    from orchestrator.tools.protocol import Outcome, Performer
+    from orchestrator.tools.protocol import Held, Outcome, Performer
 
 
 STEP_OUTPUT = 16 * 1024 * 1024
@@ -65,12 +65,19 @@ class Effects:
     """Performs the effects of one run."""
 
     def __init__(
-        self, decider: Decider, store: Store, services: Services, *, emit: Callable[[str, str], None] | None
+        self,
+        decider: Decider,
+        store: Store,
+        services: Services,
+        *,
+        emit: Callable[[str, str], None] | None,
+        hold: Callable[[str, Callable[[], Held]], Held] = hold_nothing,
     ) -> None:
         self._decider = decider
         self._store = store
         self._services = services
         self._emit = emit
+        self._hold = hold
         self._folder = Path(decider.state.started["folder"])
         said = decider.state.started["files"]
         self._files = folder_of_files(said, services.files_folder)
@@ -175,6 +182,7 @@ class Effects:
             log=self._log,
             stored=lambda name: self._files / name,
             emit=silent if emit is None else lambda text: emit(intent.path, text),
+            hold=self._hold,
         )
 
     def _placed(self, value: Any) -> Any:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.activation import item_path, keys_of
+from orchestrator.engine.steps.hook import hook_path
 from orchestrator.graph.nodes import AgentConfig, GroupConfig, MapConfig, SwitchConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from orchestrator.engine.hooks import Point
     from orchestrator.graph.nodes import Graph, Node
     from orchestrator.journal.state import RunState, StepState
 
@@ -66,6 +68,7 @@ class _Walk:
                 self._talk(path, step)
             case _:
                 self._take(f"{path}/@reconcile{step.attempt if step else 0}")
+                self._take_hooks(path, "before_tool")
 
     def _take(self, path: str, *, done: bool = False) -> None:
         step = self.steps.get(path)
@@ -80,13 +83,22 @@ class _Walk:
         last = f"{path}/turn{turn}"
         calls = list(self._calls(last))
         self._take(last)
-        if not calls and agent is not None and agent.status == "failed" and not agent.fired:
+        before = len(self.found)
+        self._take_hooks(last, "before_model")
+        self._take_hooks(f"{path}/turn{turn + 1}", "before_model")
+        hooked = len(self.found) > before
+        if not calls and not hooked and agent is not None and agent.status == "failed" and not agent.fired:
             # The agent failed on what this turn said, and the turn called nothing: it is asked for again.
             self._take(last, done=True)
         for call in calls:
             if self.steps[call].status != "failed":
                 self._take(call)
                 self._take(f"{call}/@reconcile{self.steps[call].attempt}")
+                self._take_hooks(call, "before_tool")
+
+    def _take_hooks(self, path: str, point: Point) -> None:
+        for index in range(2):
+            self._take(hook_path(path, point, index))
 
     def _calls(self, turn: str) -> Iterator[str]:
         index = 0

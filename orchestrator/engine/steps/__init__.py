@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from orchestrator.engine.steps import agent, call, control, group, map_, switch
+from orchestrator.engine.steps import agent, call, control, group, hook, keeping, listing, map_, switch
 from orchestrator.engine.steps.common import failure_of, join_of, kind_of, micros
 
 if TYPE_CHECKING:
@@ -61,7 +61,14 @@ KINDS: dict[str, StepKind] = {
     "run": call.Call(),
     "python": call.Call(),
     "bad_call": call.BadCall(),
+    "hook": hook.Hook(),
     "read_result": call.ReadResult(),
+    "list_tools": listing.Listing(),
+    "note": keeping.Note(),
+    "todo": keeping.Todo(),
+    "board_get": keeping.BoardGet(),
+    "board_set": keeping.BoardSet(),
+    "skill": keeping.Skill(),
     "agent": agent.Agent(),
     "turn": agent.Turn(),
     "summary": agent.Turn(),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, assert_never, cast
 
 from orchestrator.agents.attachments import Unfit
 from orchestrator.agents.conversation import Conversation, preview
+from orchestrator.agents.servers import with_servers
 from orchestrator.agents.turns import LAST, CallModel, CallTools, Finish, Stop, next_turn, offers_of
 from orchestrator.engine.activation import Intent, Phase
 from orchestrator.engine.budgets import is_last, limited, nesting, told, too_deep
@@ -15,6 +16,7 @@ from orchestrator.engine.steps.choices import choices_of
 from orchestrator.engine.steps.common import Base, Wrong
 from orchestrator.engine.steps.effect import Effects
 from orchestrator.engine.steps.hook import changed, next_hook
+from orchestrator.engine.steps.listing import list_node, list_path, lists_of, servers_of
 from orchestrator.engine.steps.shorten import Shorten, has_room
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import AgentConfig, Node, Retry
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.agents.turns import Action, Offer
     from orchestrator.engine.activation import Act, Choice
     from orchestrator.engine.decide import Decider
-    from orchestrator.graph.nodes import ContextDef, HooksDef, Schema
+    from orchestrator.graph.nodes import ContextDef, HooksDef, Schema, ToolDef
     from orchestrator.journal.state import StepState
 
 # What a provider says of itself being busy costs nothing and changes nothing: without a `retry` of its own, an agent
@@ -61,6 +63,7 @@ class Talk:
     shortened: int = 0
     wants: Action | Shorten | None = None
     last: bool = False
+    servers: tuple[ToolDef, ...] = ()
 
 
 class Agent(Base):
@@ -98,6 +101,7 @@ class Agent(Base):
             frame_size=size,
             context=agent.context,
             hooks=(agent.hooks, decider.graph.hooks),
+            servers=servers_of(agent),
             turn=Node(
                 name="", id=f"{act.node.id}/turn", kind="turn", config=config, retry=act.node.retry or MODEL_RETRY
             ),
@@ -108,6 +112,9 @@ class Agent(Base):
         del step
         talk = cast("Talk", act.data)
         if talk.children or talk.wants is not None:
+            return
+        if talk.servers:
+            self._list_tools(decider, act, talk)
             return
         if talk.asking:
             self._ask(decider, act, talk)
@@ -136,6 +143,32 @@ class Agent(Base):
                 decider.look_later(act)
             case _:
                 assert_never(action)
+
+    def _list_tools(self, decider: Decider, act: Act, talk: Talk) -> None:
+        """Ask the servers what they have to offer: the first turn waits for that."""
+        agent = cast("AgentConfig", act.node.config).agent
+        for tool in talk.servers:
+            path = list_path(act.path, tool)
+            node = list_node(act.node, tool, agent.operations.get(tool.name))
+            talk.children[path] = decider.child(act, node, path, role="list")
+
+    def _listed(self, decider: Decider, act: Act, talk: Talk) -> None:
+        """All lists have ended: what is offered is known now."""
+        agent = cast("AgentConfig", act.node.config).agent
+        for tool in talk.servers:
+            step = act.state.steps.get(list_path(act.path, tool))
+            if step is None or step.status != "done":
+                error = (step.error if step is not None else None) or {"code": "cancelled", "message": "cancelled"}
+                more = {"step": list_path(act.path, tool), "status": error.get("status"), "detail": error.get("detail")}
+                talk.wants = Stop(error["code"], f"the tools of `{tool.name}`: {error['message']}", more)
+                decider.look_later(act)
+                return
+        talk.offers = with_servers(talk.offers, agent, lists_of(decider, act, agent))
+        talk.models, talk.frame_size = choices_of(
+            decider, act, agent.model, system=talk.system, offers=talk.offers.values(), output=talk.output
+        )
+        talk.servers = ()
+        decider.look_again(act)
 
     def _ask(self, decider: Decider, act: Act, talk: Talk) -> None:
         """Have the next turn begin, once what it is asked fits, and all hooks have seen it."""
@@ -194,6 +227,10 @@ class Agent(Base):
             return
         if child.role in ("summary", "hook"):
             decider.look_again(act)
+            return
+        if child.role == "list":
+            if not talk.children:
+                self._listed(decider, act, talk)
             return
         self._call_tools(decider, act, talk)
         if not talk.children:
@@ -287,9 +324,9 @@ def talk_of(act: Act) -> Talk:
 
 def reading_turn(act: Act | None) -> int | None:
     """The turn of an agent that reads what is said to it now: the next one to begin; None where there is none."""
-    if act is None or not isinstance(act.data, Talk) or act.stop is not None:
+    if act is None or act.kind != "agent" or not isinstance(act.data, Talk) or act.stop is not None:
         return None
-    asked = any(child.role != "tool" for child in act.data.children.values())
+    asked = any(child.role not in ("tool", "list") for child in act.data.children.values())
     return act.data.conversation.turn + (2 if asked else 1)
 
 

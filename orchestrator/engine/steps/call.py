@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.agents.compaction import transcript
 from orchestrator.agents.conversation import as_text
 from orchestrator.engine.activation import Intent, Phase
 from orchestrator.engine.steps.common import Base, Wrong
-from orchestrator.graph.nodes import CallConfig, Node
-from orchestrator.ids import idempotency_key
+from orchestrator.engine.steps.effect import Effects
+from orchestrator.engine.steps.hook import changed, next_hook
+from orchestrator.engine.steps.listing import resolve
+from orchestrator.graph.nodes import AgentConfig, CallConfig, Node
 from orchestrator.jsonish import hash_of
 from orchestrator.spec.types import check_value
 
@@ -22,43 +23,32 @@ if TYPE_CHECKING:
     from orchestrator.journal.state import StepState
 
 
-class Effects(Base, ABC):
-    """What all kinds with an effect share: attempts, and what to do where one is in doubt."""
-
-    @abstractmethod
-    def intent(self, decider: Decider, act: Act) -> Intent:
-        """The effect, evaluated. May raise Skip, Wrong or EvalError."""
+class Call(Effects):
+    """A call of a tool. ``act.data`` is what it waits for: a hook, or the tool that reconciles."""
 
     def decide(self, decider: Decider, act: Act, step: StepState | None) -> None:
-        if step is None or step.status == "new":
-            self.permit(decider, act, step)
-        elif step.open:
+        listing = resolve(decider, act)
+        if listing is not None:
+            act.data = listing
             return
-        elif step.retry_at is not None:
-            self.permit(decider, act, step, not_before=step.retry_at)
-        else:
-            self.doubt(decider, act, step)
+        if (step is None or step.status == "new") and not self._ready(decider, act):
+            return
+        super().decide(decider, act, step)
 
-    def permit(self, decider: Decider, act: Act, step: StepState | None, *, not_before: int = 0) -> None:
-        intent = self.intent(decider, act)
-        intent.not_before = not_before
-        if step is not None:
-            intent.attempt = step.attempt + 1
-            intent.logical = step.logical
-        if intent.effect != "read":
-            intent.key = idempotency_key(decider.run.run_id, act.path, intent.logical)
-        decider.permit(intent)
-
-    def doubt(self, decider: Decider, act: Act, step: StepState) -> None:
-        """The last attempt's end is not known. Reads and keyed calls are sent again; nothing else ever is, unasked."""
-        self.permit(decider, act, step)
-
-    def stop(self, decider: Decider, act: Act) -> None:
-        decider.permitted.pop(act.path, None)
-
-
-class Call(Effects):
-    """A call of a tool."""
+    def _ready(self, decider: Decider, act: Act) -> bool:
+        """Whether all hooks have seen the call, and none of them has given its result."""
+        if act.data is not None and act.data.phase is not Phase.ENDED:
+            return False
+        act.data = None
+        hook = next_hook(decider, act, act.path, "before_tool", lambda: _event(decider, act))
+        if hook is not None:
+            act.data = decider.child(act, *hook, role="hook")
+            return False
+        found = changed(decider, act, act.path, "before_tool")
+        if "result" not in found:
+            return True
+        decider.finish(act, found["result"], by="hook")
+        return False
 
     def intent(self, decider: Decider, act: Act) -> Intent:
         config = cast("CallConfig", act.node.config)
@@ -68,10 +58,11 @@ class Call(Effects):
         request: dict[str, Any] = {
             key: decider.render(act, value, f"{tool.name}.{key}", env=env) for key, value in tool.config.items()
         }
-        request["args"] = args if tool.kind in ("python", "files") else request.get("args")
+        request["args"] = args if tool.kind in ("python", "files", "mcp") else request.get("args")
         if config.operation is not None:
             request["operation"] = config.operation
-        folder = act.node.dir or tool.dir
+        # A server outlasts the step that calls it: its folder is its own.
+        folder = tool.dir if tool.kind == "mcp" else act.node.dir or tool.dir
         if folder is not None:
             request["dir"] = decider.render(act, folder, "dir", env=env)
         timeout = decider.timeout(act, act.node.timeout)
@@ -154,6 +145,7 @@ def _args(decider: Decider, act: Act, config: CallConfig) -> dict[str, Any]:
     args: Any = {} if config.args is None else decider.render(act, config.args, "with")
     tool = config.tool
     args = _with_defaults(args, tool)
+    args = changed(decider, act, act.path, "before_tool").get("args", args)
     problems = check_value(tool.input, args) if tool.input is not None else []
     if problems:
         raise Wrong(
@@ -164,6 +156,19 @@ def _args(decider: Decider, act: Act, config: CallConfig) -> dict[str, Any]:
     if tool.fixed is not None:
         args = {**args, **decider.render(act, tool.fixed, "with", env={**act.scope.env, "args": args})}
     return args
+
+
+def _event(decider: Decider, act: Act) -> dict[str, Any]:
+    """What a hook sees of a call."""
+    config = cast("CallConfig", act.node.config)
+    name = config.tool.name if config.operation is None else f"{config.tool.name}.{config.operation}"
+    event: dict[str, Any] = {"path": act.path, "tool": name, "args": _args(decider, act, config), "result": None}
+    return {"agent": agent_name(act), **event}
+
+
+def agent_name(act: Act) -> str | None:
+    """The name of the agent that makes a call; None for a step."""
+    return cast("AgentConfig", cast("Act", act.owner).node.config).agent.name if act.role == "tool" else None
 
 
 def _with_defaults(args: dict[str, Any], tool: ToolDef) -> dict[str, Any]:

@@ -109,4 +109,5 @@ def _asked(decider: Decider, act: Act, talk: Talk, context: ContextDef, cut: Cut
         answered=[],
         children={},
         context=None,
+        hooks=(),
     )

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine import outcomes
 from orchestrator.engine.decide import Decider
+from orchestrator.engine.steps.agent import reading_turn
 from orchestrator.expr.values import Const, Expression, MapOf
 from orchestrator.graph.nodes import (
     AgentConfig,
     AgentDef,
     Block,
+    ContextDef,
     FailConfig,
     GroupConfig,
+    HooksDef,
     Join,
     MapConfig,
     ModelDef,
@@ -37,18 +40,22 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from orchestrator.engine.activation import Intent
+    from orchestrator.engine.activation import Act, Intent
     from orchestrator.graph.nodes import Graph
 
+NUMBER = {"type": "object", "properties": {"x": {"type": "integer"}}, "additionalProperties": False}
 ENDS = frozenset({"done", "failed", "skipped", "cancelled"})
 
 
 class Maker:
     """Makes one graph. ``rng`` is any source of choices (Hypothesis's shrinks)."""
 
-    def __init__(self, rng: random.Random, *, doubts: tuple[str, ...] = ("retry", "reconcile")) -> None:
+    def __init__(
+        self, rng: random.Random, *, doubts: tuple[str, ...] = ("retry", "reconcile"), keeps: bool = True
+    ) -> None:
         self.rng = rng
         self.doubts = doubts
+        self.keeps: dict[str, Any] = {"notes": True, "todo": "shared", "share": ("b",)} if keeps else {}
         self.count = 0
 
     def graph(self) -> Graph:
@@ -125,9 +132,16 @@ class Maker:
 
     def _agent(self, name: str, used: list[str], depth: int, more: dict[str, Any]) -> dict[str, Any]:
         del depth, more
+        own: dict[str, Any] = dict(self.keeps)
+        if self.chance(3):
+            strategy: Any = self.rng.choice(["summarize", "drop"])
+            own["context"] = ContextDef(max_tokens=self.rng.choice([300, 400, 1_000]), keep=2, strategy=strategy)
+        if self.chance(3):
+            own["hooks"] = HooksDef(before_model="m:f", before_tool="m:g" if self.chance(2) else None)
         definition = AgentDef(
             name=name, model=ModelDef(name="m", settings={"provider": Const("scripted")}),
-            tools=(tool(self.rng.choice(["read", "idempotent"])),), parallel_tools=self.chance(2), turns=Const(self.rng.randrange(1, 5)),
+            tools=(tool(self.rng.choice(["read", "idempotent"]), input=NUMBER),), parallel_tools=self.chance(2), turns=Const(self.rng.randrange(1, 5)),
+            **own,
         )  # fmt: skip
         return {"kind": "agent", "config": AgentConfig(agent=definition, prompt=Expression(self.number(used)))}
 
@@ -165,6 +179,21 @@ def fate(path: str, failures: int, of: int) -> int:
     return int.from_bytes(sha256(f"{path} {failures}".encode()).digest()[:4], "big") % of
 
 
+def kept_call(path: str, chosen: int) -> tuple[str, dict[str, Any]]:
+    """A call of what agents keep, that only path and choice decide."""
+    key = f"k{chosen % 3}"
+    return (
+        ("note", {"text": path}),
+        ("note", {}),
+        ("todo", {"add": [path, "again"]}),
+        ("todo", {"done": 2}),
+        ("board_get", {"board": "b"}),
+        ("board_set", {"board": "b", "key": key, "value": {"by": path}}),
+        ("board_set", {"board": "b", "key": key, "value": chosen, "expected": None}),
+        ("board_set", {"board": "b", "key": key, "value": None}),
+    )[chosen // 3 % 8]
+
+
 class Rough(World):
     """Ends come in any order, stopped effects may end well all the same, and time may run out."""
 
@@ -178,14 +207,24 @@ class Rough(World):
         step = self.state.steps[intent.path]
         chosen = fate(intent.path, step.failures, 1000)
         bad = self.bad <= 1000 and chosen % self.bad == 0
+        if intent.act.role == "hook":
+            found = ({}, {}, {"args": {"x": 7}}, {"result": 9})[chosen // 7 % 4] if "tool" in intent.path else {}
+            return Failed("hook_error", "no") if bad else Done(found)
         if intent.kind == "model":
             if self.bad > 1000:
                 return text_reply("well")
             if bad:
                 return Failed(("unavailable", "auth")[chosen // 7 % 2], "no")
             if chosen % 3:
-                return text_reply("x", stop=("end_turn", "max_tokens", "pause_turn", "end_turn")[chosen // 11 % 4])
-            return calls_reply(*[(("t", "nope")[(chosen + i) % 5 == 0], {"x": i}) for i in range(chosen // 13 % 3 + 1)])
+                return text_reply(
+                    "x" * (chosen % 5 * 150 + 1),
+                    stop=("end_turn", "max_tokens", "pause_turn", "end_turn")[chosen // 11 % 4],
+                )
+            calls = [(("t", "nope")[(chosen + i) % 5 == 0], {"x": i}) for i in range(chosen // 13 % 3 + 1)]
+            config = intent.act.node.config
+            if isinstance(config, AgentConfig) and config.agent.share:
+                calls += [kept_call(intent.path, chosen + 7 * i) for i in range(chosen // 17 % 7)]
+            return calls_reply(*calls)
         if "@reconcile" in intent.path:
             return Done(None)
         if bad:
@@ -206,6 +245,8 @@ class Rough(World):
             choices += [(self.fire, path) for path in self.decider.timers]
         if self.rough and self.rng.randrange(60) == 0 and self.state.cancel is None:
             choices += [(self.cancel, None)] * self.decider.cancellable
+        if self.rough and self.rng.randrange(8) == 0:
+            choices += [(self.speak, act) for act in self.decider.acts.values() if reading_turn(act) is not None]
         if not choices:
             return False
         do, what = self.rng.choice(choices)
@@ -223,6 +264,10 @@ class Rough(World):
 
     def cancel(self, _: None) -> None:
         self.say(Draft("cancel_requested", "", {}))
+
+    def speak(self, act: Act) -> None:
+        body = {"kind": "message", "by": "me", "text": f"at {len(self.records)}", "turn": reading_turn(act)}
+        self.say(Draft("received", act.path, body))
 
     def permits(self) -> set[tuple[Any, ...]]:
         return {(i.path, i.attempt, i.hash, i.key, i.not_before) for i in self.decider.permitted.values()}
