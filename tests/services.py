@@ -1,6 +1,7 @@
-"""The databases that tests run against: one named by a variable, one that runs already, or a throw-away one.
+"""The databases that tests run against: one named by a variable, one that runs already, or a throw-away one; and
+PgBouncer in front of one.
 
-For each of ``postgres`` and ``mysql`` (MariaDB serves) in this order: the URL in ``ORCH_TEST_POSTGRES`` or
+For each of ``postgres`` and ``mysql`` (MariaDB serves), in this order: the URL in ``ORCH_TEST_POSTGRES`` or
 ``ORCH_TEST_MYSQL``; a server on the standard port of the loopback that lets this user in without a password; a server
 started from installed binaries on a free port, with its data in a temporary folder, gone when the tests end. Tests make
 databases of their own in it. Where there is none, its tests are skipped, with the reason in one line; names listed in
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -33,7 +35,7 @@ from orchestrator.platform import die_with_parent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-NAMES = ("postgres", "mysql")
+NAMES = ("postgres", "mysql", "pgbouncer")
 START_SECONDS = 60.0
 
 
@@ -84,6 +86,7 @@ def service(name: str) -> Iterator[Service]:
     running, start = {
         "postgres": (_running_postgres, _started_postgres),
         "mysql": (_running_mysql, _started_mysql),
+        "pgbouncer": (_nothing, _started_pgbouncer),
     }[name]
     if found := running():
         yield found
@@ -113,6 +116,10 @@ def or_skip(name: str, how: Callable[[str], contextlib.AbstractContextManager[Se
         except NoService as error:
             (pytest.fail if name in required() else pytest.skip)(str(error))
         yield found
+
+
+def _nothing() -> None:
+    return None
 
 
 def _running_postgres() -> Service | None:
@@ -151,6 +158,34 @@ def _started_postgres(folder: Path, guard: Guard = OPEN) -> Iterator[Service]:
     argv = [postgres, "-D", str(data), *options]
     with user.serve(argv, folder, ready, at_once=signal.SIGQUIT) as restart:
         yield Service("postgres", url, f"started {postgres} on port {port}", restart)
+
+
+POOLED = 2
+"""Connections of the pooler to one database: fewer than a store opens."""
+
+
+@contextlib.contextmanager
+def _started_pgbouncer(folder: Path) -> Iterator[Service]:
+    """PgBouncer in transaction mode; any database of the server behind it has the same name in front."""
+    program = _find("pgbouncer")
+    if program is None:
+        raise NoService("no PgBouncer is installed")
+    with service("postgres") as server:
+        user, port, where = _Account.of("postgres", folder), _free_port(), urlsplit(server.url)
+        behind = f"host={where.hostname} port={where.port or 5432} user={where.username}"
+        behind += f" password={where.password}" if where.password else ""
+        options = [f"listen_port = {port}", "listen_addr = 127.0.0.1", "unix_socket_dir =", "auth_type = any"]
+        options += ["pool_mode = transaction", f"default_pool_size = {POOLED}", "max_client_conn = 200"]
+        config = "\n".join(["[databases]", f"* = {behind}", "[pgbouncer]", *options, ""])
+        file = user.gets(folder / "pgbouncer.ini", config.encode())
+        with user.serve([program, str(file)], folder, partial(_listens, port), at_once=signal.SIGKILL) as restart:
+            url = urlunsplit(where._replace(netloc=f"{where.username}@127.0.0.1:{port}"))
+            yield Service("pgbouncer", url, f"started {program} on port {port}; PostgreSQL {server.how}", restart)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _has_statistics(postgres: str) -> bool:
