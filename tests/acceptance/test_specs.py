@@ -344,6 +344,17 @@ def test_group(tmp_path: Path) -> None:
     assert outputs(tmp_path, "group.yaml") == {"letter": "Hello, WORLD!\n-- orch"}
 
 
+def test_notes(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "notes.yaml") == {
+        "said": "The oven is the slow part. It takes 12 minutes. Left: Weigh the flour, Set a timer."
+    }
+
+
+def test_board(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "board.yaml") == {"writers": ["ann", "bob"], "left": ["Check the dates"]}
+    assert orch(tmp_path, "verify", "@last", "--store", "sqlite:///runs.db").returncode == 0
+
+
 def test_every_spec_has_a_test_here() -> None:
     """A file that is only validated would not be an example that works."""
     text = Path(__file__).read_text()
@@ -353,3 +364,51 @@ def test_every_spec_has_a_test_here() -> None:
 def test_the_fixture_for_http_is_what_its_head_serves() -> None:
     assert json.loads((SPECS / "data" / "weather.json").read_text())["celsius"] == 11.5
     assert shutil.which("bash"), "the scripts of these pipelines need bash"
+
+
+def test_long_conversation(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "long_conversation.yaml") == {"said": "read it all"}
+    assert records(tmp_path, "compacted") == 1
+
+
+def test_attachments(tmp_path: Path) -> None:
+    data = SPECS / "data"
+    given = ("-i", f"photo={data / 'pixel.png'}", "-i", f"notes={data / 'weather.json'}")
+    assert outputs(tmp_path, "attachments.yaml", *given) == {"said": "I looked at pixel.png."}
+
+
+def test_an_attachment_that_no_model_reads(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"PK")
+    result = outputs(tmp_path, "attachments.yaml", "-i", "photo=x.zip", code=1)
+    assert "application/zip" in result["error"]["message"]
+
+
+def test_hooks(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "hooks.yaml") == {"said": "Charge **** 1111 and"}
+    assert not (tmp_path / ".orch" / "hooks" / "secret.md").exists()
+
+
+def test_steering(tmp_path: Path) -> None:
+    env = ENV | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state"), "NO_PROXY": "*"}
+    store = ("--store", "sqlite:///runs.db")
+    command = [sys.executable, "-m", "orchestrator", "run", str(SPECS / "steering.yaml"), "--id", "s", *store]
+    with subprocess.Popen(
+        [*command, "--events", "-"], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as running:
+        assert running.stdout is not None
+        events = iter(running.stdout)
+        while '"watch/turn1/tool0"' not in next(events):
+            pass
+        said = orch(tmp_path, "send", "s", "answer in French", *store, "--json")
+        assert json.loads(said.stdout) == {
+            "format": "orch.status/1", "run": "s", "step": "watch", "status": "sent",
+        }  # fmt: skip
+        nobody = orch(tmp_path, "send", "s", "hello", "--step", "watched", *store)
+        assert (nobody.returncode, "did you mean `watch`?" in nobody.stderr) == (3, True)
+        (tmp_path / "build.done").touch()
+        # What was sent before the tool ended is in the inbox; a driver that reads it late still reads it first.
+        rest = "".join(events)
+    assert running.returncode == 0
+    assert "La construction est finie." in rest
+    late = orch(tmp_path, "send", "s", "hello", *store)
+    assert (late.returncode, "no agent is at work" in late.stderr) == (3, True)
