@@ -17,6 +17,7 @@ from orchestrator.providers.anthropic_body import build, cache_ttl
 from orchestrator.providers.anthropic_reply import Assembly, from_status, typed_event
 from orchestrator.providers.connect import (
     CONNECT_SECONDS,
+    bearer,
     client_for,
     cut,
     environment_headers,
@@ -121,7 +122,12 @@ def _connect(url: str, key: str | None) -> anthropic.AsyncAnthropic:
 
     base, http = client_for(url, anthropic.DefaultAsyncHttpxClient)
     return anthropic.AsyncAnthropic(
-        api_key=key or "", base_url=base, max_retries=0, open_telemetry=False, http_client=http
+        api_key=key or "",
+        base_url=base,
+        default_headers=bearer(key),
+        max_retries=0,
+        open_telemetry=False,
+        http_client=http,
     )
 
 
@@ -132,7 +138,9 @@ def _headers(settings: dict[str, Any], context: ModelContext, *, keyed: bool) ->
     from anthropic import Omit
 
     out: dict[str, Any] = {name: Omit() for name in environment_headers("ANTHROPIC_CUSTOM_HEADERS")}
-    if not keyed:
+    if keyed:
+        out = {name: value for name, value in out.items() if name.lower() != "authorization"}
+    else:
         out["Authorization"] = Omit()
     given: dict[str, Any] = context.reveal(settings.get("headers") or {})
     return {**out, **given}

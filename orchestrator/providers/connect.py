@@ -119,6 +119,11 @@ def environment_headers(variable: str) -> list[str]:
     return [line.partition(":")[0].strip() for line in lines if ":" in line]
 
 
+def bearer(key: str | None) -> dict[str, str]:
+    """The key as a header of the client's own: it wins over one that the environment would have stand in for it."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 def longest(settings: dict[str, Any]) -> float:
     """Seconds that a whole call may take."""
     given = settings.get("timeout")

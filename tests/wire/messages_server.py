@@ -77,6 +77,7 @@ class MessagesServer:
         self._lock = threading.Lock()
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else None
         self.calls: list[dict[str, Any]] = []
+        self.under_way = self.most = 0
         self.ended = threading.Event()
         self._server = _Server(("127.0.0.1", port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.005})
@@ -116,7 +117,7 @@ class MessagesServer:
                 (
                     index
                     for index, reply in enumerate(self._replies)
-                    if self._left[index] != 0 and _fits(reply.get("when") or {}, body, raw)
+                    if self._left[index] != 0 and self.fits(reply.get("when") or {}, path, body, raw)
                 ),
                 None,
             )
@@ -134,6 +135,22 @@ class MessagesServer:
                 os.write(self._log, json.dumps(line).encode() + b"\n")
                 os.fsync(self._log)
         return reply, line["call"]
+
+    def entered(self, by: int) -> None:
+        """Count the calls that are under way at once: ``most`` is the highest count."""
+        with self._lock:
+            self.under_way += by
+            self.most = max(self.most, self.under_way)
+
+    def fits(self, when: dict[str, Any], path: str, body: dict[str, Any], raw: str) -> bool:
+        """Whether all of ``when`` holds of a request."""
+        del path
+        return _fits(when, body, raw)
+
+    def events(self, path: str, reply: dict[str, Any], call: int) -> list[tuple[str, Any]]:
+        """The events of a good reply, with their names."""
+        del path
+        return list(message_events(reply, call=call))
 
 
 def _fits(when: dict[str, Any], body: dict[str, Any], raw: str) -> bool:
@@ -258,7 +275,14 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         owner = self.server.owner
         reply, call = owner.choose(self.path, headers, body, raw)
-        owner.ended.wait(reply.get("delay", 0))
+        owner.entered(1)
+        try:
+            self._answer(reply, call)
+        finally:
+            owner.entered(-1)
+
+    def _answer(self, reply: dict[str, Any], call: int) -> None:
+        self.server.owner.ended.wait(reply.get("delay", 0))
         if "content" in reply or "events" in reply:
             self._stream(reply, call)
         elif "error" in reply:
@@ -273,6 +297,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(reply.get("status", 200))
         self.send_header("content-type", content_type)
         self.send_header("request-id", f"req_{call}")
+        self.send_header("x-request-id", f"req_{call}")
         for name, value in (reply.get("headers") or {}).items():
             self.send_header(name, str(value))
 
@@ -287,7 +312,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._begin(reply, call, "text/event-stream; charset=utf-8")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        events = reply["events"] if "events" in reply else list(message_events(reply, call=call))
+        events = reply["events"] if "events" in reply else self.server.owner.events(self.path, reply, call)
         failed_at, *failure = reply.get("error_after") or [None]
         for index, (name, data) in enumerate(events):
             if index == reply.get("cut_after"):
@@ -304,8 +329,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _event(self, name: str, data: Any, reply: dict[str, Any]) -> None:
-        said = data if isinstance(data, str) else json.dumps({"type": name, **data}, ensure_ascii=False)
-        whole = f"event: {name}\ndata: {said}\n\n".encode()
+        # Chunks of chat completions have no names.
+        typed = {"type": name} if name else {}
+        said = data if isinstance(data, str) else json.dumps({**typed, **data}, ensure_ascii=False)
+        named = f"event: {name}\n" if name else ""
+        whole = f"{named}data: {said}\n\n".encode()
         size = reply.get("split") or len(whole)
         for start in range(0, len(whole), size):
             piece = whole[start : start + size]

@@ -475,7 +475,9 @@ async def test_the_wire_gets_the_body_as_it_was_built() -> None:
 async def test_a_key_of_the_environment_never_goes_to_the_url_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_KEY", "AUTH_TOKEN", "PROFILE"):
         monkeypatch.setenv(f"ANTHROPIC_{name}", "canary-of-the-environment")
-    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "x-gateway: canary-of-the-environment\nx-own: canary")
+    monkeypatch.setenv(
+        "ANTHROPIC_CUSTOM_HEADERS", "x-gateway: canary-of-the-environment\nx-own: canary\nauthorization: canary"
+    )
     provider = AnthropicProvider()
     with MessagesServer([{"content": [text("x")], "times": None}]) as server:
         await provider.call(request(server.url), context())
