@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.journal.records import Record
     from tests.crash.lab import Case, Lab
 
-IN_DOUBT_OK = {"plus", "look", "keep", "flaky", "fails", "model"}
+IN_DOUBT_OK = {"page", "plus", "look", "keep", "flaky", "fails", "model"}
 
 
 def broken(lab: Lab, case: Case, *, outputs: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import anyio
 
@@ -74,3 +75,25 @@ async def gate(value: int, context: ToolContext) -> int:
     while not (context.folder / "open").exists():  # noqa: ASYNC110  another process opens the gate
         await anyio.sleep(0.002)
     return value
+
+
+def page(n: int, context: ToolContext) -> str:
+    """A page of text; the number tells which."""
+    _effect(context, "page")
+    return f"page {n}. " + "Water runs downhill. " * 12
+
+
+def shout(event: dict[str, Any]) -> dict[str, Any] | None:
+    """A hook that changes what every second turn is told."""
+    if event["path"].endswith(("1", "3", "5", "7", "9")):
+        return {**event, "request": {**event["request"], "system": "SHOUT"}}
+    return None
+
+
+def odd(event: dict[str, Any]) -> dict[str, Any] | None:
+    """A hook that answers one call itself, and changes another one."""
+    if event["args"]["n"] == 3:
+        return {**event, "result": "no page"}
+    if event["args"]["n"] == 4:
+        return {**event, "args": {"n": 40}}
+    return None
