@@ -22,6 +22,7 @@ from orchestrator.spec.fields import (
     FullText,
     Hooks,
     Limit,
+    LongName,
     Model,
     Name,
     Positive,
@@ -215,7 +216,7 @@ class ContextRule(Model):
 class Memory(Model):
     """Facts that are kept over runs."""
 
-    scope: FixedText | None = None
+    scope: LongName
     recall: bool | None = None
     remember: bool | None = None
 

@@ -20,7 +20,7 @@ from orchestrator.spec.diagnostics import Diagnostic, Mark, Note, SpecErrors, ha
 from orchestrator.spec.nodes import DataPath, Mapping, Scalar, Source, find, mark_in, mark_of
 
 if TYPE_CHECKING:
-    from orchestrator.spec.nodes import Node
+    from orchestrator.spec.nodes import Node, Skill
 
 MAX_BYTES: Final = 1_048_576
 # A scanner in Python takes its time by line and by word: within the bytes allowed, these make it a second.
@@ -38,7 +38,8 @@ class Loaded:
 
     ``data`` is plain and must not be changed. Paths are tuples of keys and indices into it. ``sources`` maps the path
     of every file that was read to the SHA-256 of its bytes, as hex; ``texts`` the names that marks use to what
-    diagnostics show; ``parts`` the path of each ``{file: …}`` and ``{template: …}`` to the text of that file.
+    diagnostics show; ``parts`` the path of each ``{file: …}`` and ``{template: …}`` to the text of that file;
+    ``skills`` the path of each entry of a ``skills`` to the skills that are there.
     """
 
     file: str
@@ -48,6 +49,7 @@ class Loaded:
     texts: dict[str, str] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     sources: dict[str, str] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     parts: dict[DataPath, str] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    skills: dict[DataPath, tuple[Skill, ...]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     warnings: list[Diagnostic] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
 
     def mark(self, path: DataPath) -> Mark:
@@ -188,7 +190,7 @@ def _decoded(body: bytes, name: str, folder: Path, problems: list[Diagnostic]) -
 
 def _mapping(source: Source, problems: list[Diagnostic]) -> Mapping | None:
     """The document of a source, where it is a mapping."""
-    root, whole = _compose(source, problems)
+    root, whole = compose(source, problems)
     if isinstance(root, Mapping):
         return root
     if root is None or (isinstance(root, Scalar) and root.data is None):
@@ -202,7 +204,7 @@ def _mapping(source: Source, problems: list[Diagnostic]) -> Mapping | None:
     return None
 
 
-def _compose(source: Source, problems: list[Diagnostic]) -> tuple[Node | None, bool]:
+def compose(source: Source, problems: list[Diagnostic]) -> tuple[Node | None, bool]:
     """The node of the one document, and whether reading came to its end."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError

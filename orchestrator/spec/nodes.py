@@ -61,6 +61,16 @@ class Source:
         return self.text[offset : match.start() if match else len(self.text)]
 
 
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """What a ``SKILL.md`` says; ``files`` are the others of its folder, by relative path."""
+
+    name: str
+    description: str
+    text: str
+    files: tuple[str, ...]
+
+
 @dataclass(slots=True, eq=False)
 class Scalar:
     """A scalar: its value as data, its text, and its style, ``""`` for a plain one, else one of ``' " | >``."""

@@ -11,6 +11,7 @@ from orchestrator.spec.fields import OPENING, FilePart, TemplatePart
 from orchestrator.spec.load import load, read_part, reason
 from orchestrator.spec.prune import Doubts, prune
 from orchestrator.spec.shape import MAX_SHOWN, diagnostics_of, document_of, models_of
+from orchestrator.spec.skills import read_skills
 
 if TYPE_CHECKING:
     import os
@@ -75,6 +76,7 @@ def spec_of(loaded: Loaded) -> Spec:
     models = list(models_of(document))
     problems += not_available(models, rest)
     problems += _read_parts(models, rest)
+    problems += read_skills(models, rest)
     return Spec(document, rest, (*loaded.warnings, *problems), None if pruned is None else pruned.doubts)
 
 

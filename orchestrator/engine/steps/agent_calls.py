@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def call_node(owner: Node, call: ToolCall, offer: Offer | None) -> Node:
     """The node of a tool call: what a ``tool`` step would be, or a call that fails before it begins."""
     if offer is None:
-        return _bad(owner, call, "unknown_tool", f"there is no tool {call.name!r}")
+        return bad_call(owner, call, "unknown_tool", f"there is no tool {call.name!r}")
     if (said := invalid_input(call.args)) is not None:
-        return _bad(owner, call, "invalid_input", f"the arguments are no JSON object: {said[:200]}")
+        return bad_call(owner, call, "invalid_input", f"the arguments are no JSON object: {said[:200]}")
     problems = check_value(offer.spec.schema, call.args)
     if problems:
-        return _bad(
+        return bad_call(
             owner, call, "invalid_input", "the arguments do not fit the tool's input: " + "; ".join(problems[:5])
         )
     if offer.tool is None:
@@ -43,8 +43,9 @@ def call_node(owner: Node, call: ToolCall, offer: Offer | None) -> Node:
 
 
 def _plain(owner: Node, call: ToolCall, offer: Offer) -> Node:
-    """A call that is built in and needs nothing but its arguments."""
-    tool = ToolDef(name=offer.name or call.name, kind="builtin", effect="read")
+    """A call that is built in and needs nothing but its arguments, and what the agent's definition gives it."""
+    given = {name: Const(value) for name, value in offer.given.items()}
+    tool = ToolDef(name=offer.name or call.name, kind="builtin", effect="read", config=given)
     return Node(
         name="", id=f"{owner.id}/{call.name}", kind=offer.kind, config=CallConfig(tool=tool, args=Const(call.args))
     )
@@ -54,6 +55,6 @@ _BUILT_IN: dict[str, Callable[[Node, ToolCall, Offer], Node]] = {}
 """How the nodes of calls are made whose kind needs more than the arguments, by the kind of the offer."""
 
 
-def _bad(owner: Node, call: ToolCall, code: str, message: str) -> Node:
+def bad_call(owner: Node, call: ToolCall, code: str, message: str) -> Node:
     config = CallConfig(tool=ToolDef(name=call.name, kind="builtin"), args=Const({"code": code, "message": message}))
     return Node(name="", id=f"{owner.id}/{call.name}", kind="bad_call", config=config)

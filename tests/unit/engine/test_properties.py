@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.journal.state import RunState, fold
 from tests.unit.engine.graphs import ENDS, Maker, Rough
+
+if TYPE_CHECKING:
+    from orchestrator.journal.records import Record
 
 COUNT = 4_000 if os.environ.get("ORCH_PROVE") else 120
 prove = settings(max_examples=COUNT, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -27,6 +32,63 @@ def whole(world: Rough) -> None:
         if record.kind in ENDS and "attempt" in record.body
     )
     assert {key: times for key, times in ends.items() if times > 1} == {}
+    Keepers().read(world.records)
+
+
+class Keepers:
+    """What agents keep, by a model that knows nothing but the calls and the order of their ends."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[dict[str, Any]]] = {}
+        self.notes: dict[str, list[str]] = {}
+        self.todo: list[dict[str, Any]] = []
+        self.board: dict[str, Any] = {}
+
+    def read(self, records: list[Record]) -> None:
+        for record in records:
+            if record.kind == "resumed":
+                self.notes = {path: kept for path, kept in self.notes.items() if path not in record.body["again"]}
+            elif record.kind == "done" and "reply" in record.body:
+                blocks = record.body["reply"]["content"]
+                self.calls[record.path] = [block for block in blocks if block["type"] == "tool_use"]
+            elif (
+                record.kind in ("done", "failed")
+                and "/tool" in record.path.rpartition("/turn")[2]
+                and "/@" not in record.path
+            ):
+                turn, _, index = record.path.rpartition("/tool")
+                call = self.calls[turn][int(index)]
+                if call["name"] not in ("t", "nope"):
+                    known = {"todo": self.listed}.get(call["name"]) or getattr(self, call["name"])
+                    expected = known(turn.rpartition("/turn")[0], **call["input"])
+                    assert record.body.get("output") == expected, record
+
+    def note(self, owner: str, text: str | None = None) -> Any:
+        self.notes[owner] = self.notes.get(owner, []) + ([] if text is None else [text])
+        return self.notes[owner]
+
+    def listed(self, owner: str, add: list[str] | None = None, done: int | None = None) -> Any:
+        if done is not None and not 0 < done <= len(self.todo):
+            return None
+        self.todo = [one | {"done": one["done"] or one["id"] == done} for one in self.todo]
+        self.todo += [{"id": len(self.todo) + i, "text": text, "done": False} for i, text in enumerate(add or [], 1)]
+        return self.todo
+
+    def board_get(self, owner: str, board: str) -> Any:
+        return dict(self.board)
+
+    def board_set(self, owner: str, board: str, key: str, value: Any, **more: Any) -> Any:
+        current = self.board.get(key)
+        if "expected" in more and more["expected"] != current:
+            return {"ok": False, "value": current}
+        self.board.pop(key, None)
+        self.board |= {} if value is None else {key: value}
+        return {"ok": True, "value": value}
+
+
+def kept_of(state: RunState) -> object:
+    kept = state.kept
+    return kept.notes, kept.todos, {name: (board.values, board.size) for name, board in kept.boards.items()}
 
 
 def same(world: Rough) -> None:
@@ -34,6 +96,7 @@ def same(world: Rough) -> None:
     again decides nothing."""
     if not world.decider.cancels:
         assert world.twin() == (world.permits(), [])
+    assert kept_of(fold(world.records)) == kept_of(world.state)
     if world.rng.randrange(3) == 0:
         world.nudge()
 
@@ -123,7 +186,7 @@ def test_what_is_in_doubt_waits_for_a_word_and_a_run_ends_all_the_same(seed):
 
 @pytest.mark.parametrize("seed", [1914, 2451, 38, 85, 88])
 def test_seeds_that_found_something(seed):
-    graph = Maker(random.Random(seed)).graph()
+    graph = Maker(random.Random(seed), keeps=False).graph()
     for rough in (False, True):
         world = Rough(graph, seed=seed, rough=rough)
         while world.tick():
