@@ -36,6 +36,19 @@ class OtherRun(OrchError):
         )
 
 
+class Unpriced(OrchError):
+    """A bound in dollars over a model without a price."""
+
+    code: ClassVar[str] = "E319"
+    exit: ClassVar[Exit] = Exit.USAGE
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"--max-usd cannot hold the model `{name}`, whose price is not known",
+            hint="say it in the file with `price: {input: …, output: …}`, or use --max-tokens",
+        )
+
+
 def run(
     context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="A pipeline, or - for stdin.")],
@@ -57,8 +70,10 @@ def run(
     ] = None,
     stay: Annotated[str, typer.Option("--stay", metavar="60s|forever", help="How long to stay for a timer.")] = "60s",
     label: Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="A label of the run.")] = None,
-    max_usd: Annotated[str | None, typer.Option(hidden=True)] = None,
-    max_tokens: Annotated[str | None, typer.Option(hidden=True)] = None,
+    max_usd: Annotated[str | None, typer.Option("--max-usd", metavar="USD", help="Stop before it costs more.")] = None,
+    max_tokens: Annotated[
+        str | None, typer.Option("--max-tokens", metavar="N", help="Stop before it uses more tokens.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", hidden=True)] = False,
     approve: Annotated[str | None, typer.Option(hidden=True)] = None,
     from_run: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -69,7 +84,8 @@ def run(
     from orchestrator.app.services import secrets_of
 
     session = begin(context)
-    refuse(max_usd=max_usd, max_tokens=max_tokens, detach=detach, approve=approve, from_run=from_run)
+    budget = _budget(max_usd, max_tokens)
+    refuse(detach=detach, approve=approve, from_run=from_run)
     _check_flags(file, document, run_id, stay)
     pipeline = read_pipeline(file, models=_pairs("--model", model or []))
     _say_warnings(session, pipeline)
@@ -80,6 +96,8 @@ def run(
     config = session.config(pipeline.path)
     named = config.chosen(from_file=pipeline.store, file=pipeline.path)
     work = _Run(session, pipeline, values, secrets, config, named, labels=_pairs("--label", label or []))
+    work.budget = budget
+    _check_prices(pipeline, budget)
     return work.perform(run_id, events)
 
 
@@ -110,6 +128,25 @@ def _pairs(flag: str, texts: list[str]) -> dict[str, str]:
             raise BadFlag(flag, text, problem="it is not UTF-8")
         found[name] = value
     return found
+
+
+def _budget(max_usd: str | None, max_tokens: str | None) -> dict[str, int]:
+    """The bounds that the command line sets, beside those of the file."""
+    from orchestrator.cli.budget_ import amount_of
+
+    given = (("--max-usd", "usd", max_usd), ("--max-tokens", "tokens", max_tokens))
+    return {name: amount_of(flag, value, name, value) for flag, name, value in given if value is not None}
+
+
+def _check_prices(pipeline: Pipeline, budget: dict[str, int]) -> None:
+    """A bound in dollars holds no model whose price is not known."""
+    from orchestrator.app.graphs import constant_settings, models_of
+    from orchestrator.app.prices import is_priced
+
+    if "usd" in budget:
+        for name, model in models_of(pipeline.graph).items():
+            if not is_priced(constant_settings(model)):
+                raise Unpriced(name)
 
 
 def _say_warnings(session: Session, pipeline: Pipeline) -> None:
@@ -172,6 +209,7 @@ class _Run:
         self.config = config
         self.named = named
         self.labels = labels
+        self.budget: dict[str, int] = {}
 
     def perform(self, run_id: str | None, events: str | None) -> int:
         import anyio
@@ -219,6 +257,7 @@ class _Run:
                     folder=str(Path.cwd()),
                     labels=self.labels,
                     files=list(self.inputs.files.values()),
+                    budget=self.budget,
                 )
 
             return await drive(act, store=store, services=services, config=self.config, show=show)
@@ -232,6 +271,8 @@ class _Run:
         records = await store.load(row.run_id, upto=1)
         if records[0].body.get("inputs") != self.inputs.values:
             raise OtherRun(row.run_id, differs="inputs are")
+        if self.budget and records[0].body.get("budget", {}) != self.budget:
+            raise OtherRun(row.run_id, differs="bounds (--max-usd, --max-tokens) are")
 
     def _note(self, run_id: str) -> None:
         from orchestrator.app.notes import Note, write_note

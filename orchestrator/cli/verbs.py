@@ -16,6 +16,7 @@ VERBS: dict[str, str] = {
     "logs": "Print what happened in a run, line by line.",
     "cancel": "Ask a run to end.",
     "send": "Say something to a running agent.",
+    "budget": "Print the budgets of a run, or add to one of them.",
     "resolve": "Settle a step whose effect is in doubt.",
     "verify": "Prove that a journal is whole and was decided by the rules.",
     "graph": "Draw a pipeline or the graph of a run.",
@@ -28,7 +29,7 @@ VERBS: dict[str, str] = {
 }
 
 PLANNED = (
-    "fork", "test", "watch", "answer", "signal", "budget", "worker", "schedule",
+    "fork", "test", "watch", "answer", "signal", "worker", "schedule",
 )  # fmt: skip
 
 

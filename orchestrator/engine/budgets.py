@@ -55,10 +55,11 @@ class Short:
 class Account:
     """One activation with a budget. ``begun_at`` in microseconds; ``holds`` is what is kept free for the last turns of
     agents inside, by their paths, where the account lets them finish; ``timed``: a bound of time is there, and not
-    reached."""
+    reached; ``shared``: it is of the agents that ``act`` makes, and not of ``act``."""
 
     __slots__ = (
-        "act", "added", "begun_at", "bounded", "budget", "held", "holds", "level", "parent", "path", "timed", "totals",
+        "act", "added", "begun_at", "bounded", "budget", "held", "holds", "level", "parent", "path", "shared", "timed",
+        "totals",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +82,7 @@ class Account:
         self.begun_at = begun_at
         self.act = act
         self.level = level
+        self.shared = False
         self.bounded = tuple(name for name in AMOUNTS if getattr(budget, name) is not None)
         self.timed = any(getattr(budget, name) is not None for name in TIMES)
         self.holds: dict[str, Mapping[str, int]] = {}
@@ -178,12 +180,26 @@ class Budgets:
         budget = budget_of(act.node)
         if budget is None or act.role in CALLS:
             return around
+        if act.node.kind == "spawn":
+            return self._shared(act, budget, around)
         account = self._account(act.path, budget, parent=around, begun_at=act.ready_at, act=act)
         account.level = nesting(act)
         step = self._state.steps.get(act.path)
         account.timed = account.timed and (step is None or step.limit is None)
         self.accounts[act.path] = account
         self._time(account)
+        return account
+
+    def _shared(self, act: Act, budget: BudgetDef, around: Account) -> Account:
+        """The account of all agents that one makes: it is theirs together, and stops each by itself."""
+        owner = cast("Act", act.owner)
+        path = f"{owner.path}/@spawn"
+        account = self.accounts.get(path)
+        if account is None:
+            account = self._account(path, budget, parent=around, begun_at=act.ready_at, act=owner)
+            account.level, account.shared = nesting(owner), True
+            self.accounts[path] = account
+            self._time(account)
         return account
 
     def over(self, path: str) -> None:
@@ -196,6 +212,7 @@ class Budgets:
     def leave(self, act: Act) -> None:
         """An activation has ended: nothing is held for it, and no time runs for it."""
         self.timed.pop(act.path, None)
+        self.timed.pop(f"{act.path}/@spawn", None)
         if isinstance(act.node.config, AgentConfig):
             self.hold(act, {})
 
@@ -294,7 +311,7 @@ def is_last(state: RunState, account: Account) -> bool:
     return bool(state.finishing) and any(each.path in state.finishing for each in account.chain())
 
 
-def told(found: Short, *, then: Then, step: str | None) -> dict[str, Any]:
+def told(found: Short, *, then: Then = "fail", step: str | None = None) -> dict[str, Any]:
     """The body of a ``limit_reached``. ``step`` is the attempt that did not fit, if one did not."""
     body: dict[str, Any] = {
         "account": found.account.path,

@@ -17,6 +17,7 @@ from orchestrator.engine.decide import Decider, RunInfo
 from orchestrator.engine.effects import Effects
 from orchestrator.engine.ends import RunEnd, end_of
 from orchestrator.engine.gate import Ask, Gate, Start
+from orchestrator.engine.holding import Holder
 from orchestrator.engine.steps.agent import reading_turn
 from orchestrator.graph.nodes import CallConfig
 from orchestrator.ids import request_id
@@ -48,7 +49,9 @@ class RunDriver:
         handle.on_fenced = self.fence
         handle.on_error = self._lost_store
         self.decider = Decider(graph, state, RunInfo(self.run_id))
-        self.effects = Effects(self.decider, host.store, host.services, emit=host.text_listener(handle.run_id))
+        self.holder = Holder(host.spawn)
+        emit = host.text_listener(handle.run_id)
+        self.effects = Effects(self.decider, host.store, host.services, emit=emit, hold=self.holder.hold)
         self.gate = Gate(self.decider, Ask(reserve=self.effects.reservation, place=self._place))
         self.error: Exception | None = None
         self._launch: deque[tuple[int, Intent]] = deque()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engine.budgets import sentence
+
 if TYPE_CHECKING:
     from orchestrator.journal.state import RunState
 
@@ -33,6 +35,10 @@ def end_of(run_id: str, state: RunState, *, stopped: bool = False) -> RunEnd:
     """The end that a state tells."""
     finished = state.finished or {}
     waiting = [] if state.finished else [(path, step) for path, step in state.steps.items() if step.waiting is not None]
+    limit: dict[str, Any] | None = None if state.paused is None else state.paused.get("limit")
+    waits = [{"step": path, **(step.waiting or {})} for path, step in waiting]
+    if limit is not None:
+        waits.append({**limit, "reason": "limit", "message": sentence(limit)})
     return RunEnd(
         run_id=run_id,
         status="stopped" if stopped else state.status,
@@ -43,5 +49,5 @@ def end_of(run_id: str, state: RunState, *, stopped: bool = False) -> RunEnd:
         tokens=state.tokens,
         started_at=state.started_at,
         ended_at=state.finished_at or state.at,
-        waits=[{"step": path, **(step.waiting or {})} for path, step in waiting],
+        waits=waits,
     )

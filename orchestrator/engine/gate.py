@@ -121,11 +121,12 @@ class Gate:
             due = account.due(now)
             if due is None or due[1] > now or account.then == "pause":
                 continue
-            target = self._bounded(account)
-            if target is None:
-                self.decider.budgets.over(account.path)
-            else:
+            targets = self._made(account) if account.shared else [self._bounded(account)]
+            found = [target for target in targets if target is not None]
+            for target in found:
                 yield _limit(Short(account, due[0], 0, 0), "fail", target, None)
+            if not found:
+                self.decider.budgets.over(account.path)
 
     @property
     def idle(self) -> bool:
@@ -250,8 +251,14 @@ class Gate:
                 return "finish", account.path
             if intent.act.role == "tool":
                 return "fail", intent.path
-        target = self._bounded(account)
+        target = _topmost(intent.act, account) if account.shared else self._bounded(account)
         return "fail", intent.path if target is None else target
+
+    def _made(self, account: Account) -> list[str]:
+        """The agents in an account that they share."""
+        data = None if account.act is None else account.act.data
+        children: dict[str, Act] = {} if data is None else data.children
+        return [each.path for each in children.values() if each.account is account and each.stop is None]
 
     def _bounded(self, account: Account) -> str | None:
         """The activation that a limit stops; None where it is on its way down already, and cleans up."""
@@ -262,6 +269,14 @@ class Gate:
         step = act.recorded
         gone = act.stop is not None or act.path not in self.decider.acts
         return None if gone or (step is not None and step.handled == "step") else act.path
+
+
+def _topmost(act: Act, account: Account) -> str:
+    """The outermost activation around this one that is in the account."""
+    found = act
+    while isinstance(found.owner, Act) and account in found.owner.account.chain():
+        found = found.owner
+    return found.path
 
 
 def _runs_out(account: Account, now: int) -> int | None:

@@ -31,7 +31,7 @@ from orchestrator.journal.errors import (
 from orchestrator.journal.records import Draft, Record
 from orchestrator.journal.slices import RunHandle
 from orchestrator.journal.state import RunState, fold
-from orchestrator.journal.store import Driver, NewRun
+from orchestrator.journal.store import Driver, NewRun, Projection
 from orchestrator.journal.writer import Writer
 from orchestrator.jsonish import canonical, digest, loads
 
@@ -148,8 +148,8 @@ class Host:
         """Create a run and drive it until it ends or has nothing to do but wait.
 
         ``folder`` is the run's absolute directory, ``files`` the bodies of its file inputs, ``budget`` bounds
-        beside those of the graph (``usd`` in micro-dollars, ``tokens``). Raises RunTaken where
-        the id is in use, Fenced where another driver took the run, a StoreError where the store cannot be used.
+        beside those of the graph (``usd`` in micro-dollars, ``tokens``). Raises RunTaken where the id is in use, Fenced
+        where another driver took the run, a StoreError where the store cannot be used.
         """
         run_id = run_id or new_run_id()
         body = canonical(to_json(graph))
@@ -202,6 +202,23 @@ class Host:
                 state.apply(first[0], seq=state.head + 1, at=self.clock.now())
             driver = RunDriver(self, graph, state, handle)
         return await self._drive(driver, first)
+
+    async def reopen(self, run_id: str, drafts: Sequence[Draft], *, reason: str) -> None:
+        """Take back the end of a run and leave it paused for ``reason``, with ``drafts`` in its journal: a resume goes
+        on with it. Raises as ``resume``."""
+        claimed = await self.store.claim(run_id, self.owner, explicit=True)
+        state = fold(await self.store.load(run_id, upto=claimed.head))
+        graph = graph_from_json(loads(await self.store.get_blob(state.started["graph"])))
+        handle = self._handle(run_id, epoch=claimed.epoch, head=claimed.head, head_sum=claimed.head_sum)
+        taken_back = [Draft("resumed", "", {**reopened(graph, state)})] if state.finished is not None else []
+        every = [*taken_back, *drafts, Draft("paused", "", {"reason": reason})]
+        now = self.clock.now()
+        records = [
+            Record(seq, claimed.epoch, draft.kind, draft.path, draft.body, now)
+            for seq, draft in enumerate(every, claimed.head + 1)
+        ]
+        self.writer.append(handle, records, Projection(status="paused", reason=reason), release=True)
+        await self.writer.flush(handle)
 
     def stop(self, *, now: bool = False) -> None:
         """Start nothing more, journal what ends within the grace, give all runs up. ``now``: without the grace."""
@@ -291,6 +308,7 @@ class Host:
         try:
             return await driver.run(first, create=create)
         finally:
+            await driver.holder.close()
             del self._drivers[driver.run_id]
 
     async def _register(self) -> None:

@@ -31,12 +31,13 @@ class StepState:
     the ends. ``reply`` is a model's, ``round`` counts how often a resume took the end back, ``failures`` the failed
     attempts since; ``expanded`` what was decided at run time, ``fired`` the timer that went off (at ``fired_seq``),
     ``resolved`` what a person said; ``model`` which one of a fallback's the attempt calls, or the next one will.
-    ``limit`` is the budget that stopped it; ``last``: the attempt is an agent's last turn under one. Of an open attempt
+    ``asked`` is the question for approval that it waits on (at ``asked_at``, ``asked_seq``), until the call starts, and
+    ``answered`` the last answer to one. ``limit`` is the budget that stopped it; ``last``: the attempt is an agent's last turn under one. Of an open attempt
     ``need`` is what it reserved, ``accounts`` are those that it did so in, and ``begun`` is when.
     """
 
     __slots__ = (
-        "accounts", "attempt", "begun", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures",
+        "accounts", "answered", "asked", "asked_at", "asked_seq", "attempt", "begun", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures",
         "files", "fired", "fired_seq", "handled", "key", "last", "limit", "logical", "lost", "model", "need", "open",
         "output", "output_size", "overflow", "path", "reply", "request", "reserve", "resolved", "retry_at", "round",
         "started_at", "status", "tokens", "tool", "waiting",
@@ -61,6 +62,10 @@ class StepState:
         self.output_size = 0
         self.waiting: dict[str, Any] | None = None
         self.resolved: dict[str, Any] | None = None
+        self.asked: dict[str, Any] | None = None
+        self.asked_at = 0
+        self.asked_seq = 0
+        self.answered: dict[str, Any] | None = None
         self.fired: str | None = None
         self.fired_seq = 0
         self.handled: str | None = None
@@ -90,7 +95,9 @@ class StepState:
 class RunState:
     """The fold of a run's records. ``messages`` for agents by path: the turn that reads each, and its text;
     ``compactions`` of their conversations, by path and the turn before which they come; ``kept`` is what agents keep;
-    ``added`` what people added to budgets, by account; ``finishing`` the accounts whose agents get a last turn."""
+    ``added`` what people added to budgets, by account; ``finishing`` the accounts whose agents get a last turn;
+    ``approve`` says whether people are asked (``ask``) or all that needs an approval is refused (``never``);
+    ``taken`` what was taken of bounds, by the path of whose bound it is, and of what."""
 
     def __init__(self) -> None:
         self.steps: dict[str, StepState] = {}
@@ -100,6 +107,7 @@ class RunState:
         self.before = 0
         self.started: dict[str, Any] = {}
         self.started_at = 0
+        self.approve = "ask"
         self.finished: dict[str, Any] | None = None
         self.finished_at: int | None = None
         self.resumed_at = 0
@@ -120,6 +128,7 @@ class RunState:
         self.reserved = 0
         self.lost = 0
         self.tokens = 0
+        self.taken: dict[tuple[str, str], int] = {}
         self.unpriced = False
 
     @property
@@ -129,10 +138,13 @@ class RunState:
 
     @property
     def status(self) -> str:
-        """Of the run, as far as its records tell: ``running paused`` or its end."""
+        """Of the run, as far as its records tell: ``running waiting paused`` or its end."""
         if self.finished is not None:
             return str(self.finished["status"])
-        return "paused" if self.paused is not None else "running"
+        if self.paused is not None:
+            return "paused"
+        waits = not self.opens and any(step.waiting is not None for step in self.steps.values())
+        return "waiting" if waits else "running"
 
     def step(self, path: str) -> StepState:
         """The state of a path; a new one where nothing is recorded."""
@@ -152,6 +164,7 @@ class RunState:
     def _run_started(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
         self.started = body
         self.started_at = at
+        self.approve = body.get("approve", "ask")
 
     def _claimed(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
         self.claim = body
@@ -192,7 +205,7 @@ class RunState:
         step.request = body.get("hash")
         step.open = True
         step.lost = False
-        step.waiting = step.resolved = None
+        step.waiting = step.resolved = step.asked = None
         step.retry_at = None
         if step.started_at is None:
             step.started_at = at
@@ -240,7 +253,7 @@ class RunState:
         step.ended_at = at
         step.ended_seq = seq
         step.retry_at = None
-        step.waiting = None
+        step.waiting = step.asked = None
         step.lost = False
         return step
 
@@ -279,17 +292,32 @@ class RunState:
 
     def _expanded(self, path: str, body: dict[str, Any], _seq: int, at: int) -> None:
         step = self.step(path)
+        self._close(step, body, at)
         step.status = "running"
         step.started_at = at
         step.expanded = body
+        self._take(body, 1)
 
-    def _waiting(self, path: str, body: dict[str, Any], _seq: int, at: int) -> None:
+    def _take(self, expanded: dict[str, Any], times: int) -> None:
+        """Count what was made at run time against the bounds of those who made it."""
+        for path, what, amount in expanded.get("takes", ()):
+            self.taken[path, what] = self.taken.get((path, what), 0) + times * amount
+
+    def _waiting(self, path: str, body: dict[str, Any], seq: int, at: int) -> None:
         step = self.step(path)
         if step.open:
             del self.opens[path]
             self._lose(step, at)
         step.status = "waiting"
         step.waiting = body
+        step.asked = body if body.get("reason") == "approval" else None
+        step.asked_at, step.asked_seq = at, seq
+
+    def _answered(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
+        step = self.step(path)
+        step.answered = body
+        step.waiting = None
+        self.paused = None
 
     def _resolved(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
         step = self.step(path)
@@ -334,12 +362,13 @@ class RunState:
         for path in body.get("reopen", ()):
             step = self.step(path)
             self._reopen(step)
-            if step.expanded is not None and "case" not in step.expanded:
+            if step.expanded is not None and not {"case", "takes"} & step.expanded.keys():
                 # The list may be another one by now; its items keep their ends by their keys.
                 step.expanded = None
         for path in body.get("again", ()):
             step = self.step(path)
             self._reopen(step)
+            self._take(step.expanded or {}, -1)
             step.expanded = None
             self.kept.forget(path)
 
@@ -350,7 +379,7 @@ class RunState:
         step.status = "running" if step.lost else "new"
         step.round += 1
         step.failures = step.model = 0
-        step.limit = None
+        step.limit = step.asked = step.answered = None
         step.error = step.handled = step.fired = step.waiting = step.resolved = step.retry_at = step.ended_at = None
 
     def _finished(self, _path: str, body: dict[str, Any], _seq: int, at: int) -> None:
@@ -358,7 +387,9 @@ class RunState:
         self.finished_at = at
 
     def _received(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
-        """A message for an agent has the turn that reads it with it."""
+        """A message for an agent has the turn that reads it with it; who resumes a run may change who approves."""
+        if body.get("kind") == "approve":
+            self.approve = body["mode"]
         if "turn" in body:
             self.messages.setdefault(path, []).append((body["turn"], body["text"]))
 
@@ -385,7 +416,7 @@ class RunState:
         "resumed": _resumed,
         "run_finished": _finished,
         "received": _received,
-        "answered": _noted,
+        "answered": _answered,
         "compacted": _compacted,
         "limit_reached": _limit_reached,
         "budget_added": _budget_added,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.cli.render.text import one_line, plain
 from orchestrator.cli.render.values import MARKS, count, elapsed, money
@@ -25,16 +25,24 @@ EXITS = {
 
 def exit_of(end: Any) -> Exit:
     """The exit code of ``run`` and ``resume``: a key that was refused is no mere failure."""
+    if end.status == "paused" and end.reason == "limit":
+        return Exit.LIMITED
     if end.status == "failed" and (end.error or {}).get("code") == "auth":
         return Exit.NO_KEY
     return EXITS.get(end.status, Exit.FAILED)
 
 
-def next_command(run_id: str, status: str, reason: str | None = None, *, step: str | None = None) -> str | None:
-    """What to type next about a run; None where it is done."""
+def next_command(
+    run_id: str, status: str, reason: str | None = None, *, step: str | None = None, add: str = "usd=1"
+) -> str | None:
+    """What to type next about a run; None where it is done. ``add`` is what a budget lacks."""
     match status:
         case "failed":
             return f"orch show {run_id} --tree, or orch resume {run_id} --retry-failed"
+        case "limited":
+            return f"orch budget {run_id} --add {add}, then orch resume {run_id}"
+        case "paused" if reason == "limit":
+            return f"orch budget {run_id} --add {add}, then orch resume {run_id}"
         case "paused" if reason == "doubt":
             return f"orch resolve {run_id} {step or 'STEP'} --result JSON | --retry | --fail"
         case "waiting" | "paused" | "stopped" | "stalled" | "queued":
@@ -61,14 +69,34 @@ def say_end(screen: Screen, end: Any) -> None:
     screen.say(f"{status}{reason}  {took}  {count(end.tokens)} tokens  {money(end.spend)}")
     screen.say(f"run {one_line(end.run_id)}")
     doubtful = next((str(wait["step"]) for wait in end.waits if wait.get("reason") == "doubt"), None)
-    command = next_command(end.run_id, end.status, "doubt" if doubtful else end.reason, step=doubtful)
+    limit = next((wait for wait in end.waits if wait.get("reason") == "limit"), (error or {}).get("detail"))
+    reason = "doubt" if doubtful else end.reason
+    command = next_command(end.run_id, end.status, reason, step=doubtful, add=lacking(limit))
     if command:
         screen.say(f"next: {command}")
+
+
+def lacking(limit: Any) -> str:
+    """What to add to a budget that was reached, ten times what it lacked: ``usd=0.5``."""
+    said: dict[str, Any] = cast("dict[str, Any]", limit) if isinstance(limit, dict) else {}
+    dimension = said.get("dimension", "usd")
+    lacks = max((said.get("needed") or 0) - max(said.get("left") or 0, 0), 1) * 10
+    match dimension:
+        case "usd":
+            return f"usd={-(-lacks // 10_000) / 100:g}"
+        case "tokens":
+            return f"tokens={-(-lacks // 1_000) * 1_000}"
+        case "time" | "deadline":
+            return f"{dimension}=10m"
+        case _:
+            return f"{dimension}={lacks}"
 
 
 def describe_wait(wait: dict[str, Any]) -> str:
     """What a run waits for, on one line."""
     doubt = wait.get("reason") == "doubt"
+    if wait.get("reason") == "limit":
+        return one_line(str(wait.get("message")), 300)
     reason = "is in doubt: whether its effect happened is not known" if doubt else wait.get("reason")
     subject = " ".join(str(text) for text in (wait.get("step"), reason) if text)
     told = "; ".join(str(text) for text in (subject, wait.get("message")) if text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, assert_never, cast
 
 from orchestrator.agents.attachments import Unfit
-from orchestrator.agents.conversation import Conversation, preview
+from orchestrator.agents.conversation import Conversation, as_text, preview
 from orchestrator.agents.servers import with_servers
+from orchestrator.agents.topology import returned
 from orchestrator.agents.turns import LAST, CallModel, CallTools, Finish, Stop, next_turn, offers_of
 from orchestrator.engine.activation import Intent, Phase
 from orchestrator.engine.budgets import is_last, limited, nesting, told, too_deep
@@ -17,7 +18,10 @@ from orchestrator.engine.steps.common import Base, Wrong
 from orchestrator.engine.steps.effect import Effects
 from orchestrator.engine.steps.hook import changed, next_hook
 from orchestrator.engine.steps.listing import list_node, list_path, lists_of, servers_of
+from orchestrator.engine.steps.passing import Control
+from orchestrator.engine.steps.reach import ROOTED, agent_of, reaching
 from orchestrator.engine.steps.shorten import Shorten, has_room
+from orchestrator.expr import EvalError
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import AgentConfig, Node, Retry
 from orchestrator.ids import digest_text
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.agents.turns import Action, Offer
     from orchestrator.engine.activation import Act, Choice
     from orchestrator.engine.decide import Decider
-    from orchestrator.graph.nodes import ContextDef, HooksDef, Schema, ToolDef
+    from orchestrator.graph.nodes import AgentDef, ContextDef, HooksDef, Schema, ToolDef
     from orchestrator.journal.state import StepState
 
 # What a provider says of itself being busy costs nothing and changes nothing: without a `retry` of its own, an agent
@@ -64,6 +68,16 @@ class Talk:
     wants: Action | Shorten | None = None
     last: bool = False
     servers: tuple[ToolDef, ...] = ()
+    control: Control = field(default_factory=Control)
+
+    @property
+    def handoffs(self) -> int:
+        """How many handoffs led to the agent in control."""
+        return self.control.depth
+
+
+RESULT_CHARS = 64 * 1024
+"""Characters of what a model reads at once of a result that came uncut: a delegate's, or a plan's."""
 
 
 class Agent(Base):
@@ -77,35 +91,14 @@ class Agent(Base):
 
     def begin(self, decider: Decider, act: Act, step: StepState | None) -> None:
         del step
-        config = cast("AgentConfig", act.node.config)
-        agent = config.agent
         refuse_too_deep(act)
-        system = "" if agent.instructions is None else str(decider.render(act, agent.instructions, "instructions"))
-        prompt, files = decider.render_prompt(act, config.prompt, "prompt")
-        offers = offers_of(agent)
-        output = act.node.output or agent.output
-        models, size = choices_of(decider, act, agent.model, system=system, offers=offers.values(), output=output)
+        prompt, files = decider.render_prompt(act, cast("AgentConfig", act.node.config).prompt, "prompt")
         conversation = Conversation()
         try:
             conversation.add_user(prompt, files)
         except Unfit as error:
             raise Wrong("invalid_input", error.problem) from None
-        act.data = Talk(
-            conversation=conversation,
-            models=models,
-            system=system,
-            prompt=prompt,
-            offers=offers,
-            output=output,
-            turns=decider.limit(act, agent.turns, "turns"),
-            frame_size=size,
-            context=agent.context,
-            hooks=(agent.hooks, decider.graph.hooks),
-            servers=servers_of(agent),
-            turn=Node(
-                name="", id=f"{act.node.id}/turn", kind="turn", config=config, retry=act.node.retry or MODEL_RETRY
-            ),
-        )
+        act.data = begun(decider, act, conversation, prompt)
 
     def progress(self, decider: Decider, act: Act, step: StepState | None) -> None:
         """Go on as far as the records go; an end is decided later."""
@@ -119,10 +112,15 @@ class Agent(Base):
         if talk.asking:
             self._ask(decider, act, talk)
             return
-        action = next_turn(conversation=talk.conversation, output=talk.output, turns=talk.turns)
-        if isinstance(action, Finish) and talk.conversation.turn < talk.turns and _unheard(act, talk):
+        action = next_turn(
+            conversation=talk.conversation, output=talk.output, turns=talk.turns, since=talk.control.since
+        )
+        if isinstance(action, Finish) and _turns_left(talk) and _unheard(act, talk):
             # Somebody had more to say before it came to its end.
             action = CallModel()
+        if isinstance(action, Finish) and talk.control.held:
+            self._hand_back(decider, act, talk, as_text(action.output))
+            return
         if isinstance(action, CallTools) and talk.last:
             action = Stop("limited", "the budget ended, and the model asked for tools instead of an answer")
         match action:
@@ -199,9 +197,10 @@ class Agent(Base):
             call = talk.calls[talk.begun]
             path = f"{act.path}/turn{talk.conversation.turn}/tool{talk.begun}"
             talk.begun += 1
-            node = call_node(act.node, call, talk.offers.get(call.name))
+            node = reaching(decider, act, call_node(act.node, call, talk.offers.get(call.name)), call)
             turn = act.state.steps[f"{act.path}/turn{talk.conversation.turn}"]
-            talk.children[path] = decider.child(act, node, path, role="tool", ready_at=turn.ended_at)
+            scope = decider.scope if node.kind in ROOTED else None
+            talk.children[path] = decider.child(act, node, path, role="tool", scope=scope, ready_at=turn.ended_at)
 
     def decide(self, decider: Decider, act: Act, step: StepState | None) -> None:
         del step
@@ -238,7 +237,41 @@ class Agent(Base):
             talk.conversation.add_results(
                 [self._result(act, turn, index, call) for index, call in enumerate(talk.calls)]
             )
+            self._hand_over(decider, act, talk)
             decider.look_again(act)
+
+    def _hand_over(self, decider: Decider, act: Act, talk: Talk) -> None:
+        """Pass control on, if a call of the last reply did."""
+        index, turn = talk.control.handoff, talk.conversation.turn
+        step = act.state.steps.get(f"{act.path}/turn{turn}/tool{index}")
+        if index is None or step is None or step.status != "done":
+            talk.control.handoff = None
+            return
+        own, name = agent_of(act), talk.calls[index].args["to"]
+        control, answered = talk.control.passed(
+            own, turn=turn, answered=talk.answered, returns=own.handoffs[name].returns
+        )
+        self._give(decider, act, decider.graph.agents[name], control, answered)
+
+    def _hand_back(self, decider: Decider, act: Act, talk: Talk, said: str) -> None:
+        """Control comes back to the agent that lent it."""
+        talk.conversation.go_on(returned(agent_of(act).name, said))
+        self._give(decider, act, *talk.control.back(turn=talk.conversation.turn, answered=talk.answered))
+        decider.look_again(act)
+
+    def _give(self, decider: Decider, act: Act, agent: AgentDef, control: Control, answered: list[int]) -> None:
+        """Have another agent go on with the conversation."""
+        before = cast("Talk", act.data)
+        act.node = replace(act.node, config=replace(cast("AgentConfig", act.node.config), agent=agent))
+        try:
+            act.data = begun(decider, act, before.conversation, before.prompt, control=control)
+        except (Wrong, EvalError) as error:
+            before.wants = Stop(error.code, error.message)
+            decider.look_later(act)
+            return
+        act.data.heard, act.data.shortened, act.data.last = before.heard, before.shortened, before.last
+        act.data.answered = answered
+        before.conversation.repairs = 0
 
     def _turn_ended(self, decider: Decider, act: Act, talk: Talk, child: Act) -> None:
         step = child.recorded
@@ -263,11 +296,15 @@ class Agent(Base):
             output = step.output
             if step.overflow is not None:
                 output = preview(output, size=step.output_size, result_id=name)
+            elif len(text := as_text(output)) > RESULT_CHARS:
+                output = preview(text[:RESULT_CHARS], size=len(text), result_id=name)
             return call.id, output, False
         error = (step.error if step is not None else None) or {"code": "cancelled", "message": "the call was cancelled"}
         said = f"{error.get('code')}: {error.get('message')}"
         detail = error.get("detail")
-        return call.id, said if detail is None else {"error": said, "detail": detail}, True
+        inner = {} if error.get("step") is None else {"step": error["step"]}
+        inner |= {} if detail is None else {"detail": detail}
+        return call.id, {"error": said, **inner} if inner else said, True
 
     def stop(self, decider: Decider, act: Act) -> None:
         if isinstance(act.data, Talk):
@@ -278,6 +315,34 @@ class Agent(Base):
         return isinstance(act.data, Talk) and any(
             child.phase is not Phase.ENDED for child in act.data.children.values()
         )
+
+
+def begun(
+    decider: Decider, act: Act, conversation: Conversation, prompt: str, *, control: Control | None = None
+) -> Talk:
+    """A talk of the agent that has control. Raises Wrong or EvalError where a field of it has no value."""
+    config, agent = cast("AgentConfig", act.node.config), agent_of(act)
+    control = control or Control()
+    system = "" if agent.instructions is None else str(decider.render(act, agent.instructions, "instructions"))
+    offers = offers_of(agent, decider.graph.agents, reading=control.since > 0)
+    # What the step wants is wanted of the last agent, not of one that gives control back.
+    output = agent.output if control.held else act.node.output or agent.output
+    models, size = choices_of(decider, act, agent.model, system=system, offers=offers.values(), output=output)
+    return Talk(
+        conversation=conversation,
+        models=models,
+        system=system,
+        prompt=prompt,
+        offers=offers,
+        output=output,
+        turns=decider.limit(act, agent.turns, "turns"),
+        frame_size=size,
+        context=agent.context,
+        hooks=(agent.hooks, decider.graph.hooks),
+        servers=servers_of(agent),
+        turn=Node(name="", id=f"{act.node.id}/turn", kind="turn", config=config, retry=act.node.retry or MODEL_RETRY),
+        control=control,
+    )
 
 
 def _event(act: Act, talk: Talk, path: str) -> dict[str, Any]:
@@ -324,10 +389,14 @@ def talk_of(act: Act) -> Talk:
 
 def reading_turn(act: Act | None) -> int | None:
     """The turn of an agent that reads what is said to it now: the next one to begin; None where there is none."""
-    if act is None or act.kind != "agent" or not isinstance(act.data, Talk) or act.stop is not None:
+    if act is None or act.kind == "summary" or not isinstance(act.data, Talk) or act.stop is not None:
         return None
     asked = any(child.role not in ("tool", "list") for child in act.data.children.values())
     return act.data.conversation.turn + (2 if asked else 1)
+
+
+def _turns_left(talk: Talk) -> bool:
+    return talk.conversation.turn - talk.control.since < talk.turns
 
 
 def _unheard(act: Act, talk: Talk) -> list[str]:
@@ -361,5 +430,5 @@ def refuse_too_deep(act: Act) -> None:
     """An agent that stands deeper in others than a budget around it lets it. Raises Wrong."""
     found = too_deep(act.account, nesting(act))
     if found is not None:
-        error = limited(told(found, then="fail", step=act.path))
+        error = limited(told(found, step=act.path))
         raise Wrong(error["code"], error["message"], detail=error["detail"])

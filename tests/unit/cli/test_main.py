@@ -45,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["run"], 2, "Missing argument"),
         (["run", "none.yaml"], 2, "there is no file"),
         (["run", "one.yaml", "--detach"], 2, "not available yet"),
-        (["run", "one.yaml", "--max-usd", "1"], 2, "not available yet"),
+        (["run", "one.yaml", "--max-usd", "no"], 2, "no amount of usd"),
         (["run", "one.yaml", "--id", "no spaces"], 2, "is no run id"),
         (["run", "one.yaml", "--stay", "60"], 2, "not a duration"),
         (["run", "one.yaml", "-i", "times=0", "-i", "woh=x"], 2, "did you mean `who`?"),
