@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from orchestrator.agents.messages import Usage
 
-# Source: the pricing page of the Claude API; checked against genai-prices 0.2.3 on this day.
+# Source: the pricing pages of the Claude API and of the OpenAI API; checked against genai-prices 0.2.3 on this day.
 AS_OF = "2026-11-23"
 MILLION = 1_000_000
 # A whole megapixel image in the finest resolution costs fewer; a small file can hold a large image.
@@ -43,6 +43,19 @@ def _price(input_: str, output: str, cache_read: str) -> Price:
     return Price(base, _micros(Decimal(output)), _micros(Decimal(cache_read)), -(-base * 5 // 4), base * 2)
 
 
+def _openai(
+    input_: str, output: str, cache_read: str | None = None, *, writes: bool = False, long: bool = False
+) -> Price:
+    """From dollars per million tokens. Some models charge what they write to the cache, at 1.25 times the input; over
+    272,000 tokens of prompt, some cost twice the input and 1.5 times the output.
+    """
+    base, said = _micros(Decimal(input_)), _micros(Decimal(output))
+    read = base if cache_read is None else _micros(Decimal(cache_read))
+    written = -(-base * 5 // 4) if writes else base
+    more = Price(base * 2, -(-said * 3 // 2), read * 2, written * 2, written * 2) if long else None
+    return Price(base, said, read, written, written, 272_000 if long else None, more)
+
+
 def _micros(dollars: Decimal) -> int:
     return int((dollars * MILLION).to_integral_value(ROUND_CEILING))
 
@@ -64,8 +77,38 @@ _TABLE: dict[str, Price] = {
     "claude-sonnet-4-5": _price("3", "15", "0.3"),
     "claude-haiku-5-5": replace(_price("0.1", "0.5", "0.01"), long_over=100_000, long=_price("0.5", "2.5", "0.05")),
     "claude-haiku-4-5": _price("1", "5", "0.1"),
+    "gpt-6-astra": _openai("10", "50", "1", writes=True, long=True),
+    "gpt-6.1-sol": _openai("2", "10", "0.1", writes=True, long=True),
+    "gpt-6.1-terra": _openai("1", "5", "0.05", writes=True, long=True),
+    "gpt-6-sol": _openai("2", "10", "0.2", writes=True, long=True),
+    "gpt-6-luna": _openai("0.1", "0.5", "0.01", writes=True, long=True),
+    "gpt-5.6-sol": _openai("4", "20", "0.4", writes=True, long=True),
+    "gpt-5.6-terra": _openai("2", "12", "0.2", writes=True, long=True),
+    "gpt-5.6-luna": _openai("0.2", "1.2", "0.02", writes=True, long=True),
+    "gpt-5.5": _openai("5", "30", "0.5", long=True),
+    "gpt-5.5-pro": _openai("30", "180", long=True),
+    "gpt-5.4": _openai("2.5", "15", "0.25", long=True),
+    "gpt-5.4-mini": _openai("0.75", "4.5", "0.075"),
+    "gpt-5.4-nano": _openai("0.2", "1.25", "0.02"),
+    "gpt-5.2": _openai("1.75", "14", "0.175"),
+    "gpt-5.2-pro": _openai("21", "168"),
+    "gpt-5.1": _openai("1.25", "10", "0.125"),
+    "gpt-5": _openai("1.25", "10", "0.125"),
+    "gpt-5-mini": _openai("0.25", "2", "0.025"),
+    "gpt-5-nano": _openai("0.05", "0.4", "0.005"),
+    "gpt-5-pro": _openai("15", "120"),
+    "gpt-4.1": _openai("2", "8", "0.5"),
+    "gpt-4.1-mini": _openai("0.4", "1.6", "0.1"),
+    "gpt-4.1-nano": _openai("0.1", "0.4", "0.025"),
+    "gpt-4o": _openai("2.5", "10", "1.25"),
+    "gpt-4o-2024-05-13": _openai("5", "15"),
+    "gpt-4o-mini": _openai("0.15", "0.6", "0.075"),
+    "o4-mini": _openai("1.1", "4.4", "0.275"),
+    "o3": _openai("2", "8", "0.5"),
+    "o3-mini": _openai("1.1", "4.4", "0.55"),
+    "o1": _openai("15", "60", "7.5"),
 }
-_DATED = re.compile(r"-(\d{8}|latest)$")
+_DATED = re.compile(r"-(\d{8}|\d{4}-\d\d-\d\d|latest)$")
 # Settings passed through that change what a call costs.
 _REPRICING = ("speed", "inference_geo", "service_tier")
 
@@ -80,7 +123,7 @@ def price_of(
         return _own_price(override)
     if params and any(key in params for key in _REPRICING):
         return None
-    return _TABLE.get(_DATED.sub("", model))
+    return _TABLE.get(model) or _TABLE.get(_DATED.sub("", model))
 
 
 def _own_price(given: Mapping[str, Any]) -> Price:

@@ -53,7 +53,9 @@ def test_a_long_prompt_costs_more_from_its_first_token() -> None:
 def test_no_call_costs_more_than_its_worst_case() -> None:
     chance = Random(3)
     prices = [
-        price for name in ("claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5") if (price := price_of(name))
+        price
+        for name in ("claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5", "gpt-6-luna", "gpt-5")
+        if (price := price_of(name))
     ]
     prices.append(Price(5, 7, 11, 3, 2))
     for _ in range(2000):
@@ -76,3 +78,18 @@ def test_the_worst_case_counts_what_bytes_do_not_show() -> None:
     assert worst_case(100, 0, SONNET, images=1) > worst_case(100, 0, SONNET)
     without, five, hour = (worst_case(9000, 10, SONNET, ttl=ttl) for ttl in (None, "5m", "1h"))
     assert without < five < hour == worst_case(9000, 10, SONNET)
+
+
+def test_models_of_openai() -> None:
+    mini, sol = price_of("gpt-5-mini-2025-08-07"), price_of("gpt-6.1-sol")
+    assert mini == Price(250_000, 2_000_000, 25_000, 250_000, 250_000)
+    assert sol is not None
+    assert sol == Price(2_000_000, 10_000_000, 100_000, 2_500_000, 2_500_000, 272_000, sol.long)
+    assert cost(sol, Usage(input=272_000, output=1000)) == 544_000 + 10_000
+    assert cost(sol, Usage(input=272_001, output=1000)) == 1_088_004 + 15_000
+    assert cost(sol, Usage(input=1, cache_write_5m=272_000, cache_read=1)) == 4 + 1_360_000 + 1
+
+
+def test_a_dated_model_may_have_a_price_of_its_own() -> None:
+    assert price_of("gpt-4o-2024-08-06") == price_of("gpt-4o") != price_of("gpt-4o-2024-05-13")
+    assert price_of("gpt-6.2-sol") is price_of("openai/gpt-5") is price_of("gpt-oss:20b") is None
