@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.agents.builtin import FILE_OPERATIONS, READ_RESULT
 from orchestrator.agents.keeping import tools_of
 from orchestrator.agents.messages import ToolSpec
+from orchestrator.agents.topology import reach_of
 from orchestrator.jsonish import canonical, clean, digest, loads
 from orchestrator.spec.types import check_value
 
@@ -66,31 +68,31 @@ _BAD_STOPS = {
 }
 
 
-def next_turn(*, conversation: Conversation, output: Schema | None, turns: int) -> Action:
-    """What follows the last thing said. ``turns`` bounds the model calls."""
-    if conversation.turn == 0 or (conversation.stop == "tool_use" and not conversation.calls):
-        return _call(conversation, turns)
+def next_turn(*, conversation: Conversation, output: Schema | None, turns: int, since: int = 0) -> Action:
+    """What follows the last thing said. ``turns`` bounds the model calls after the first ``since``."""
+    if not conversation.stop or (conversation.stop == "tool_use" and not conversation.calls):
+        return _call(conversation, turns, since)
     stop = conversation.stop
     if stop in _BAD_STOPS:
         return Stop(stop, _BAD_STOPS[stop])
     if stop == "pause_turn":
-        return _call(conversation, turns)
+        return _call(conversation, turns, since)
     if stop == "tool_use":
         return CallTools(conversation.calls)
     if conversation.calls:
         return Stop("invalid_reply", f"the model asked for tools in a turn that ended with {stop}")
     if output is None:
         return Finish(conversation.said)
-    return _structured(conversation, output, turns)
+    return _structured(conversation, output, turns, since)
 
 
-def _call(conversation: Conversation, turns: int, repair: str | None = None) -> Action:
-    if conversation.turn >= turns:
+def _call(conversation: Conversation, turns: int, since: int, repair: str | None = None) -> Action:
+    if conversation.turn - since >= turns:
         return Stop("turn_limit", f"no end after {turns} turns", {"detail": {"turns": turns}})
     return CallModel(repair)
 
 
-def _structured(conversation: Conversation, output: Schema, turns: int) -> Action:
+def _structured(conversation: Conversation, output: Schema, turns: int, since: int) -> Action:
     """The last text as JSON of the agent's output type, or a bounded repair."""
     try:
         # Escapes in the text make characters that were not in it: one that stands for a secret must not come up here.
@@ -110,6 +112,7 @@ def _structured(conversation: Conversation, output: Schema, turns: int) -> Actio
     return _call(
         conversation,
         turns,
+        since,
         f"Your reply does not fit the required JSON Schema:\n{listed}\nReply with the corrected JSON alone.",
     )
 
@@ -138,13 +141,20 @@ class Offer:
     given: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+READ_REST = Offer(ToolSpec("read_result", READ_RESULT.description, READ_RESULT.input), kind="read_result")
+"""What an agent has that may get a result which was cut."""
+
+
 def wire_name(name: str) -> str:
     """A tool's name on the wire, where no dot is allowed."""
     return name.replace(".", "__")
 
 
-def offers_of(agent: AgentDef) -> dict[str, Offer]:
-    """What an agent may call, by wire name."""
+def offers_of(
+    agent: AgentDef, agents: Mapping[str, AgentDef] = MappingProxyType({}), *, reading: bool = False
+) -> dict[str, Offer]:
+    """What an agent may call, by wire name. ``agents`` are those that have names; ``reading``: there are results of
+    calls to read that the agent did not make itself."""
     offers: dict[str, Offer] = {}
     for tool in agent.tools:
         if tool.kind == "files":
@@ -152,13 +162,13 @@ def offers_of(agent: AgentDef) -> dict[str, Offer]:
                 known = FILE_OPERATIONS[operation]
                 name = wire_name(f"{tool.name}.{operation}")
                 offers[name] = Offer(ToolSpec(name, known.description, known.input), tool, operation)
-        else:
+        elif tool.server is None:
             name = wire_name(tool.name)
             offers[name] = Offer(ToolSpec(name, tool.description or tool.name, tool.input or _NO_ARGUMENTS), tool)
-    if offers:
-        offers["read_result"] = Offer(
-            ToolSpec("read_result", READ_RESULT.description, READ_RESULT.input), kind="read_result"
-        )
+    for one in reach_of(agent, agents):
+        offers[one.name] = Offer(ToolSpec(one.name, one.description, one.input), kind=one.kind, name=one.name)
+    if offers or reading:
+        offers["read_result"] = READ_REST
     for own in tools_of(agent):
         offers[own.name] = Offer(ToolSpec(own.name, own.description, own.input), kind=own.name, given=own.given)
     return offers

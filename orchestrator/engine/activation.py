@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from orchestrator.graph.nodes import Block, Effect, Node
     from orchestrator.journal.state import RunState, StepState
 
-Role: TypeAlias = Literal["step", "item", "case", "fallback", "turn", "tool", "reconcile", "failure", "summary", "hook"]
+Role: TypeAlias = Literal[
+    "step", "item", "case", "fallback", "turn", "tool", "reconcile", "failure", "summary", "hook", "list"
+]
 
 
 class Phase(IntEnum):

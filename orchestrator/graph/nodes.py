@@ -62,6 +62,22 @@ class BudgetDef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerDef:
+    """What a file says of the single tools of an MCP server.
+
+    ``tools`` are those that may be used (None: all that it lists), ``effects`` and ``approve`` what holds for some;
+    ``declared``: the definition's own effect holds for the others, else the server's hints do. ``fixed`` names the
+    arguments that callers do not give.
+    """
+
+    tools: tuple[str, ...] | None = None
+    effects: Mapping[str, Effect] = field(default_factory=dict[str, Effect])
+    approve: Mapping[str, str] = field(default_factory=dict[str, str])
+    declared: bool = False
+    fixed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolDef:
     """One tool, named or defined in place (``run`` and ``python`` steps are tools in place, of kinds shell and python).
 
@@ -69,7 +85,8 @@ class ToolDef:
     against ``input``, then overlaid by ``fixed``) to make the performer's request. A tool in place sees what its
     step sees; ``args inputs run secrets`` are what a named one sees. ``operations``: those of a ``files`` tool, with
     their effects. ``approve`` is the source of an expression over ``args`` (None: never), ``allow`` and ``deny`` are
-    patterns over name and arguments.
+    patterns over name and arguments. ``server``: this stands for all tools of an MCP server, of which a call's
+    ``operation`` is one; None where it is resolved to that one.
     """
 
     name: str
@@ -89,6 +106,7 @@ class ToolDef:
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     sandbox: Literal["none", "preferred", "required"] = "none"
+    server: ServerDef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,9 +405,9 @@ class _Codec:
     classes: ClassVar[dict[str, type]] = {
         cls.__name__: cls
         for cls in (
-            Retry, OnDoubt, BudgetDef, ToolDef, ModelDef, DelegateDef, HandoffDef, SpawnDef, PlanDef, ContextDef,
-            MemoryDef, SkillDef, HooksDef, AgentDef, CallConfig, AgentConfig, Join, Block, GroupConfig, MapConfig,
-            SwitchConfig, SetConfig, FailConfig, Node, InputDef, SecretDef, Graph,
+            Retry, OnDoubt, BudgetDef, ServerDef, ToolDef, ModelDef, DelegateDef, HandoffDef, SpawnDef, PlanDef,
+            ContextDef, MemoryDef, SkillDef, HooksDef, AgentDef, CallConfig, AgentConfig, Join, Block, GroupConfig,
+            MapConfig, SwitchConfig, SetConfig, FailConfig, Node, InputDef, SecretDef, Graph,
         )
     }  # fmt: skip
 
