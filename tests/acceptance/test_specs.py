@@ -405,8 +405,9 @@ def test_steering(tmp_path: Path) -> None:
         }  # fmt: skip
         nobody = orch(tmp_path, "send", "s", "hello", "--step", "watched", *store)
         assert (nobody.returncode, "did you mean `watch`?" in nobody.stderr) == (3, True)
+        while '"kind":"received"' not in next(events):
+            pass
         (tmp_path / "build.done").touch()
-        # What was sent before the tool ended is in the inbox; a driver that reads it late still reads it first.
         rest = "".join(events)
     assert running.returncode == 0
     assert "La construction est finie." in rest
