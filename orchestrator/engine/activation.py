@@ -152,6 +152,11 @@ class Intent:
     def path(self) -> str:
         return self.act.path
 
+    @property
+    def what(self) -> str:
+        """What it counts as: a hook is no tool call."""
+        return "hook" if self.act.role == "hook" else self.kind
+
 
 def keys_of(expanded: dict[str, Any]) -> list[Any]:
     """The keys of a map's items: those given, else their indexes."""

@@ -24,6 +24,7 @@ from orchestrator.engine.activation import Act, BlockAct, Phase
 from orchestrator.engine.blocks import Blocks
 from orchestrator.engine.budgets import Budgets, limited
 from orchestrator.engine.outcomes import error_body
+from orchestrator.engine.permissions import pending
 from orchestrator.engine.scope import Scope, SecretsView, error_of
 from orchestrator.engine.steps.common import Skip, Wrong, handled_by, micros
 from orchestrator.expr import ABSENT, EvalError, evaluate, parse
@@ -201,8 +202,11 @@ class Decider:
         self.fail(act, error.pop("code"), error.pop("message"), **({"step": child.path} | error), handled=handled)
 
     def round_of(self, act: Act) -> int:
+        """The number of a control step's end; of a call's, that of the attempt which was lost, or is not made."""
         step = self.state.steps.get(act.path)
-        return 1 if step is None else step.round
+        if step is None or not step.attempt:
+            return 1 if step is None else step.round
+        return step.attempt + (not step.lost)
 
     def wait(self, act: Act, step: StepState) -> None:
         """An effect is in doubt, and a person has to say what became of it. Names the driver it was under way in."""
@@ -211,6 +215,14 @@ class Decider:
             if self.state.claim.get("previous"):
                 body["driver"] = self.state.claim["previous"]
             self.record(Draft("waiting", act.path, body))
+        self.tell_owner(act, waits=True)
+
+    def wait_for_answer(self, act: Act) -> None:
+        """A call waits for an approval: until its step's timeout, counted from the question."""
+        step = self.state.steps[act.path]
+        timeout = self.timeout(act, act.node.timeout)
+        if timeout is not None and step.fired is None:
+            self.timers[act.path] = max(step.asked_at, self.state.resumed_at) + timeout
         self.tell_owner(act, waits=True)
 
     def tell_owner(self, act: Act, *, waits: bool) -> None:
@@ -370,7 +382,7 @@ class Decider:
     def _look_queued(self, act: Act, step: StepState | None) -> None:
         kind = steps.KINDS[act.kind]
         if not kind.descends(step) or self._condition(act) is not True:
-            if step is not None and step.limit is not None:
+            if step is not None and (step.limit is not None or (step.fired is not None and pending(step))):
                 self.stop(act, _late_for(step))
             else:
                 self._late.append(act)
@@ -492,7 +504,7 @@ class Decider:
     def _look_stopped(self, act: Act, step: StepState | None) -> None:
         if self._busy(act, step):
             return
-        if act.stop:
+        if act.stop or pending(step):
             self._late.append(act)
         else:
             self._end(act)
@@ -504,7 +516,10 @@ class Decider:
 
     def _decide_stopped(self, act: Act, step: StepState | None) -> None:
         """All that ran inside has ended: fail with what it was stopped for, if it was not its scope that ended it."""
-        if not act.stop:
+        if not act.stop and step is not None and pending(step):
+            # Nobody is to answer it any more.
+            self.emit("cancelled", act, {"attempt": step.attempt})
+        elif not act.stop:
             self.look_again(act)
         elif not self._busy(act, step):
             stop, act.stop = act.stop, None

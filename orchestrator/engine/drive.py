@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
@@ -18,6 +18,8 @@ from orchestrator.engine.effects import Effects
 from orchestrator.engine.ends import RunEnd, end_of
 from orchestrator.engine.gate import Ask, Gate, Start
 from orchestrator.engine.holding import Holder
+from orchestrator.engine.permissions import CHOICES
+from orchestrator.engine.rates import lane_of, used_by
 from orchestrator.engine.steps.agent import reading_turn
 from orchestrator.graph.nodes import CallConfig
 from orchestrator.ids import request_id
@@ -29,8 +31,9 @@ from orchestrator.spec.types import check_value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from orchestrator.engine.activation import Intent
+    from orchestrator.engine.activation import Choice, Intent
     from orchestrator.engine.host import Host
+    from orchestrator.engine.rates import Permit
     from orchestrator.graph.nodes import Graph
     from orchestrator.journal.slices import RunHandle
     from orchestrator.journal.state import RunState
@@ -60,6 +63,7 @@ class RunDriver:
         self._wake = anyio.Event()
         self._taken: set[str] = set()
         self._spent = (-1, -1)
+        self._permits: dict[str, Permit] = {}
         self._lease_back = anyio.Event()
         self._stopping = False
 
@@ -110,6 +114,7 @@ class RunDriver:
     def stop(self, *, now: bool) -> None:
         """Start nothing more; ``now``: end what runs, too."""
         self._stopping = True
+        self.host.rates.leave(self.run_id)
         if now:
             self._cancel_running()
         self._wake.set()
@@ -142,16 +147,28 @@ class RunDriver:
         if row.kind == "resolve":
             step = self.state.steps.get(row.path)
             act = self.decider.acts.get(row.path)
-            if act is None or step is None or step.status != "waiting" or step.resolved is not None:
+            if act is None or step is None or step.status != "waiting" or step.resolved is not None or step.asked:
                 return _noted(row)
             if "result" not in row.body or not check_value(act.node.output or {}, row.body["result"]):
                 return Draft("resolved", row.path, {**row.body, "by": row.by})
+        if row.kind == "answer":
+            return self._answered(row)
         if row.kind == "message":
             turn = reading_turn(self.decider.acts.get(row.path))
             if turn is not None:
                 body = {"kind": "message", "by": row.by, "text": row.body["text"], "turn": turn}
                 return Draft("received", row.path, body)
         return _noted(row)
+
+    def _answered(self, row: InboxRow) -> Draft:
+        """An answer is to the question that it names, while that is open; nothing else."""
+        step = self.state.steps.get(row.path)
+        asked = None if step is None or step.waiting is None else step.asked
+        if asked is None or row.path not in self.decider.acts or asked["request"] != row.body.get("request"):
+            return _noted(row)
+        if row.body.get("choice") not in CHOICES:
+            return _noted(row)
+        return Draft("answered", row.path, {**row.body, "by": row.by})
 
     def _pump(
         self,
@@ -190,6 +207,7 @@ class RunDriver:
                 elif draft.body["then"] != "pause":
                     again = True
                     break
+        self.host.rates.leave(self.run_id, staying=self.gate.lacks)
         for path in self.decider.cancels:
             if path in self._running:
                 self._running[path].cancel()
@@ -218,11 +236,33 @@ class RunDriver:
 
     def _place(self, intent: Intent) -> str:
         """Take the place that it needs in this process; what is missing where there is none."""
+        if intent.model is not None:
+            return self._permit(intent, intent.model)
         return "" if not _takes_process(intent) or self.host.take_process() else "process"
 
-    def _give_back(self, intent: Intent) -> None:
+    def _permit(self, intent: Intent, model: Choice) -> str:
+        """Take what the limits of a model leave; those of this run that wait for it already go first."""
+        found = lane_of(model.settings)
+        if found is None:
+            return ""
+        key, limits = found
+        if self.gate.lacks(key):
+            return key
+        tokens = 0 if limits.tokens is None else self.effects.reservation(intent)["tokens"] or 0
+        permit = self.host.rates.take(self.run_id, key, limits, tokens)
+        if permit is None:
+            return key
+        self._permits[intent.path] = permit
+        return ""
+
+    def _give_back(self, intent: Intent, *, began: bool = True, end: Draft | None = None) -> None:
         if _takes_process(intent):
             self.host.free_process()
+        permit = self._permits.pop(intent.path, None)
+        if permit is not None and began:
+            self.host.rates.end(permit, used_by(None if end is None else end.body))
+        elif permit is not None:
+            self.host.rates.drop(permit)
 
     def _started(self, start: Start) -> Draft:
         intent = start.intent
@@ -231,7 +271,7 @@ class RunDriver:
             "logical": intent.logical,
             "hash": intent.hash,
             "effect": intent.effect,
-            "what": intent.kind,
+            "what": intent.what,
         }
         if intent.key:
             body["key"] = intent.key
@@ -288,7 +328,7 @@ class RunDriver:
 
     def _never_began(self, intent: Intent) -> None:
         """Its scope was stopped between ``started`` and the start."""
-        self._give_back(intent)
+        self._give_back(intent, began=False)
         if not self._stopping:
             self._pump([outcomes.cancelled(intent, began=False)])
 
@@ -317,7 +357,7 @@ class RunDriver:
                 await self._evidence(draft)
         finally:
             self._running.pop(intent.path, None)
-            self._give_back(intent)
+            self._give_back(intent, end=draft)
         if self.error is not None or (draft is None and self._stopping):
             self._wake.set()
         else:
@@ -332,8 +372,10 @@ class RunDriver:
     def _due(self) -> int | None:
         now = self.host.clock.now()
         # What may start and does not waits for the lease, the store or a process: the host pokes when there is one.
-        soonest = self.gate.due(now)
+        # Whoever is not the first in line for a model is poked, too.
+        soonest, free = self.gate.due(now), self.host.rates.ready_in(self.run_id)
         times = [*self.decider.timers.values(), *([] if soonest is None else [soonest])]
+        times += [] if free is None else [now + math.ceil(free * 1_000_000)]
         return min(times, default=None)
 
     def _seconds_to_due(self) -> float:
@@ -366,23 +408,33 @@ class RunDriver:
         )
 
     async def _park(self) -> bool:
-        """Nothing is left to do but wait: give the run up, unless something came in."""
-        waits = [step for step in self.state.steps.values() if step.status == "waiting"]
+        """Nothing is left to do but wait: give the run up, unless something came in, or somebody here may answer."""
+        waits = [step for step in self.state.steps.values() if step.waiting is not None]
         limit = next(iter(self.gate.paused.values()), None)
         if not waits and limit is None and self._due() is None:
             raise RuntimeError(f"run {self.run_id} is stuck: nothing runs, nothing waits, and it has not ended")
         if not waits and limit is None:
             return False
+        # Doubt and limits pause a run; questions alone let it wait.
+        doubt = any(step.asked is None for step in waits if step.path in self.decider.acts)
+        reason = "doubt" if doubt else "limit" if limit is not None else "approval"
+        if reason == "approval" and self.host.attended:
+            return False
         now = self.host.clock.now()
-        reason = "doubt" if waits else "limit"
-        draft = Draft("paused", "", {"reason": reason} | ({} if waits or limit is None else {"limit": limit}))
-        record = Record(self.handle.tail + 1, self.handle.epoch, "paused", "", draft.body, now)
-        wake_at = self._due()
+        status: Literal["waiting", "paused"] = "waiting" if reason == "approval" else "paused"
+        drafts: list[Draft] = []
+        if status == "paused":
+            drafts.append(Draft("paused", "", {"reason": reason} | ({"limit": limit} if reason == "limit" else {})))
+        records = [
+            Record(seq, self.handle.epoch, draft.kind, "", draft.body, now)
+            for seq, draft in enumerate(drafts, self.handle.tail + 1)
+        ]
         projection = Projection(
-            status="paused", reason=reason, wake_at=wake_at, spend=self.state.spend, tokens=self.state.tokens
+            status=status, reason=reason, wake_at=self._due(), spend=self.state.spend, tokens=self.state.tokens
         )
-        if await self.host.writer.park(self.handle, projection, records=[record]):
-            self.state.apply(draft, seq=record.seq, at=now)
+        if await self.host.writer.park(self.handle, projection, records=records):
+            for record in records:
+                self.state.apply(record, seq=record.seq, at=now)
             return True
         self.take(await self.host.store.pending(self.run_id))
         return False
@@ -410,8 +462,9 @@ class RunDriver:
             intent = self.decider.in_flight.get(path)
             if intent is None or intent.effect != "write":
                 scope.cancel()
+        self.host.rates.leave(self.run_id)
         for _, intent in self._launch:
-            self._give_back(intent)
+            self._give_back(intent, began=False)
         self._launch.clear()
         late = [draft for _, drafts, _ in self._unsafe for draft in drafts]
         unsafe = [draft for draft in late if draft.kind in ("done", "failed", "waiting")]

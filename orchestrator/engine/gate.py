@@ -128,6 +128,10 @@ class Gate:
             if not found:
                 self.decider.budgets.over(account.path)
 
+    def lacks(self, name: str) -> bool:
+        """Whether attempts wait for a place of that name."""
+        return name in self._crowded
+
     @property
     def idle(self) -> bool:
         """Whether all that is permitted waits for more in its accounts."""
@@ -158,7 +162,7 @@ class Gate:
             self.decider.budgets.hold(agent, _known(self.ask.reserve(intent) | {"model_calls": 1}))
 
     def _wanted(self, intent: Intent) -> _Wanted:
-        if intent.kind == "tool":
+        if intent.what == "tool":
             return _Wanted(intent, {"tool_calls": 1}, _NONE)
         if intent.kind != "model":
             return _Wanted(intent, {}, _NONE)
@@ -191,11 +195,11 @@ class Gate:
 
     def _start(self, wanted: _Wanted) -> Iterator[Start | Draft]:
         intent = wanted.intent
+        self._at.pop(intent.path, None)
         missing = self.ask.place(intent)
         if missing:
             self._crowded.setdefault(missing, deque()).append(wanted)
             return
-        self._at.pop(intent.path, None)
         if intent.act.role == "turn" and isinstance(intent.act.owner, Act):
             self.decider.budgets.hold(intent.act.owner, wanted.spare or {})
         yield Start(intent, wanted.reserve)

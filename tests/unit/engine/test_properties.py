@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.journal.state import RunState, fold
 from tests.unit.engine.graphs import ENDS, Maker, Rough
+from tests.unit.engine.spending import Budgeted, Payer
 
 if TYPE_CHECKING:
     from orchestrator.journal.records import Record
@@ -181,6 +182,19 @@ def test_what_is_in_doubt_waits_for_a_word_and_a_run_ends_all_the_same(seed):
         ]
         assert waiting
         world.resolve(world.rng.choice(waiting), world.rng.choice(words))
+    whole(world)
+
+
+@prove
+@given(SEEDS)
+def test_no_budget_is_ever_overdrawn_and_a_run_under_budgets_ends(seed):
+    world = Budgeted(Payer(random.Random(seed)).graph(), seed=seed, rough=bool(seed % 2))
+    while world.tick():
+        same(world)
+        if world.rng.randrange(20) == 0:
+            before = world.spent()
+            world.crash()
+            assert world.spent() == before
     whole(world)
 
 
