@@ -255,6 +255,8 @@ class Gate:
                 return "finish", account.path
             if intent.act.role == "tool":
                 return "fail", intent.path
+            if found.dimension == "agents" and isinstance(intent.act.owner, Act) and intent.act.owner.role == "tool":
+                return "fail", intent.act.owner.path
         target = _topmost(intent.act, account) if account.shared else self._bounded(account)
         return "fail", intent.path if target is None else target
 

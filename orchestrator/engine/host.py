@@ -13,6 +13,7 @@ from orchestrator.engine.decide import VERSION
 from orchestrator.engine.drive import RunDriver
 from orchestrator.engine.effects import folder_of_files, keep_copy
 from orchestrator.engine.ends import RunEnd, end_of
+from orchestrator.engine.rates import Rates
 from orchestrator.engine.reopen import reopened
 from orchestrator.errors import OrchError
 from orchestrator.expr import secret_marker
@@ -94,10 +95,12 @@ class Host:
         self.writer = Writer(store, clock, patience=self.settings.outage)
         self._listen = listen
         self._drivers: dict[str, RunDriver] = {}
+        self.rates = Rates(clock.boot, self._poke)
         self._renewed = 0.0
         self._processes = 0
         self._crowded = False
         self._stopped: Literal["", "grace", "now"] = ""
+        self._attended = False
         self._tasks: Any = None
         self._stack = AsyncExitStack()
 
@@ -226,6 +229,17 @@ class Host:
         for driver in self._drivers.values():
             driver.stop(now=self._stopped == "now")
 
+    @property
+    def attended(self) -> bool:
+        """Whether somebody beside this process answers questions: runs stay for that, and do not park."""
+        return self._attended
+
+    def attend(self, *, somebody: bool) -> None:
+        """Say whether somebody does."""
+        self._attended = somebody
+        for driver in list(self._drivers.values()):
+            driver.poke()
+
     # What its drivers call
 
     def may_start(self) -> bool:
@@ -247,6 +261,10 @@ class Host:
             self._crowded = False
             for driver in list(self._drivers.values()):
                 driver.poke()
+
+    def _poke(self, run_id: str) -> None:
+        if run_id in self._drivers:
+            self._drivers[run_id].poke()
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Run something in this process's task group."""
@@ -308,6 +326,7 @@ class Host:
         try:
             return await driver.run(first, create=create)
         finally:
+            self.rates.leave(driver.run_id)
             await driver.holder.close()
             del self._drivers[driver.run_id]
 
