@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.compiler.constants import check_url
+from orchestrator.compiler.permissions import condition
 from orchestrator.graph.nodes import ServerDef
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from orchestrator.spec.tools import McpTool
 
 _OF_PROGRAMS: Final = ("env", "launcher", "dir")
-_FIXED: Final = {"never": "false", "always": "true"}
 
 
 def server_config(tool: McpTool, place: Place, resolved: Resolved) -> dict[str, Value]:
@@ -47,7 +47,7 @@ def server_of(tool: McpTool, place: Place) -> ServerDef:
     return ServerDef(
         tools=None if body.tools is None else tuple(dict.fromkeys(body.tools)),
         effects=body.effect or {},
-        approve={name: _condition(text, (*at, "approve", name), place) for name, text in (body.approve or {}).items()},
+        approve={name: condition(text, (*at, "approve", name), place) for name, text in (body.approve or {}).items()},
         declared=tool.effect is not None,
         fixed=tuple(tool.with_ or ()),
     )
@@ -57,8 +57,3 @@ def _check_names(names: Iterable[str], known: list[str] | None, at: Any, place: 
     for name in names:
         if known is not None and name not in known:
             place.report.unknown("E233", "tool in `tools`", name, known, (*at, name))
-
-
-def _condition(text: Any, at: Any, place: Place) -> str:
-    """When a call has to be approved, as the source of an expression over ``args``."""
-    return _FIXED.get(text) or place.bare(text, at) if isinstance(text, str) else place.bare(text, at)

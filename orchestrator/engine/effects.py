@@ -121,9 +121,7 @@ class Effects:
         outcome: Outcome = Lost("timeout", f"no result within {seconds} s")
         with anyio.move_on_after(seconds) as scope:
             try:
-                outcome = await (
-                    self._builtin(intent) if intent.kind == "builtin" else self._call(intent, scope.deadline)
-                )
+                outcome = await (self._builtin(intent) if _from_store(intent) else self._call(intent, scope.deadline))
             except Exception as error:  # noqa: BLE001 - the attempt boundary: whatever a tool raises is its result
                 outcome = Failed("tool_error", self._services.redact(f"{type(error).__name__}: {error}"))
         if isinstance(outcome, Done) and outcome.overflow is not None and intent.act.role != "tool":
@@ -148,7 +146,7 @@ class Effects:
         most: int = config.tool.max_output if intent.act.role == "tool" else STEP_OUTPUT  # pyright: ignore[reportAttributeAccessIssue]
         context = self._context(intent, deadline=deadline, folder=folder, max_output=most)
         outcome = await self._services.performer(kind)(request, context)
-        if isinstance(outcome, Done) and outcome.overflow is None:
+        if isinstance(outcome, Done) and outcome.overflow is None and intent.kind == "tool":
             outcome = await self._after_tool(intent, outcome, context)
         return outcome
 
@@ -324,6 +322,11 @@ def _clean_reply(reply: Any, redact: Callable[[Any], Any]) -> Any:
     """The blocks as they came, but for text that no store can hold, and for secrets."""
     said = {name: redact(getattr(reply, name)) for name in ("detail", "model", "raw_stop", "request_id")}
     return replace(reply, content=redact(clean(reply.content)), **said)
+
+
+def _from_store(intent: Intent) -> bool:
+    """Whether the store alone has the answer."""
+    return intent.kind == "builtin" and intent.act.kind != "list_tools"
 
 
 def _redacted(outcome: Failed | Lost, redact: Callable[[Any], Any]) -> Failed | Lost:

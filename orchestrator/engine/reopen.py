@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.activation import item_path, keys_of
 from orchestrator.engine.steps.hook import hook_path
-from orchestrator.graph.nodes import AgentConfig, GroupConfig, MapConfig, SwitchConfig
+from orchestrator.engine.steps.listing import list_path, servers_of
+from orchestrator.graph.nodes import AgentConfig, CallConfig, GroupConfig, MapConfig, SwitchConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,9 +65,13 @@ class _Walk:
                 inner = config.otherwise if case is None else config.cases.get(case)
                 if inner is not None:
                     self.step(inner, f"{path}/@case")
-            case AgentConfig():
+            case AgentConfig(agent=agent):
                 self._talk(path, step)
+                for tool, names in servers_of(agent):
+                    self._take(list_path(path, tool, names))
             case _:
+                if isinstance(node.config, CallConfig):
+                    self._take(list_path(path, node.config.tool, (node.config.operation or "",)))
                 self._take(f"{path}/@reconcile{step.attempt if step else 0}")
                 self._take_hooks(path, "before_tool")
 

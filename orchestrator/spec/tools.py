@@ -86,8 +86,10 @@ class ToolBase(Model):
     sandbox: Sandbox | None = None
     launcher: Launcher | None = None
     """Put before the command."""
-    allow: list[Text] | None = None
-    deny: list[Text] | None = None
+    allow: list[FixedText] | None = None
+    """Calls that need no approval: `tool(argument: pattern)`. Without `approve`, no others are made."""
+    deny: list[FixedText] | None = None
+    """Calls that are never made."""
     max_output: Positive | None = None
     """Bytes of a result that an agent gets at once; 65,536 by default."""
     dir: Text | None = None
@@ -194,16 +196,19 @@ class McpBody(Model):
 
     model_config = either("command", "url")
 
-    command: Annotated[list[Text], Field(min_length=1)] | None = None
+    command: Command | None = None
     url: FullText | None = None
     headers: dict[str, Text] | None = None
-    tools: list[FixedText] | None = None
+    tools: Annotated[list[FixedText], Field(min_length=1)] | None = None
+    """Those of its tools that may be used; all by default."""
     effect: dict[str, Effect] | None = None
     approve: dict[str, Expr] | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         one_of(self, "command", "url")
+        if self.command is not None and self.headers is not None:
+            raise refuse("E127", "`headers` goes with `url`, not with `command`", "headers")
         return self
 
 

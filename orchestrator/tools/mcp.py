@@ -3,9 +3,10 @@
 Request, to call a tool, or to list those that there are::
 
     {"command": [PROGRAM, ARGUMENT, …], "env": {NAME: value}, "env_names": [NAME of ours that is passed on, …],
-     "launcher": [PROGRAM, …] put before the command, "folder": working directory}     or
+     "launcher": [PROGRAM, …] put before the command, "folder": working directory,
+     "sandbox": none | preferred | required}              or
     {"url": TEXT, "headers": {NAME: value}}
-    "tool": NAME, "args": {…}                             or "list": true, "tools": [NAME, …] those alone
+    "operation": NAME of a tool, "args": {…}              or "list": true, "tools": [NAME, …] those alone, null for all
 
 All requests of a run that describe the same server share one connection to it. A call gives structured content, else
 text, else its parts; media are described by type and size. A list gives ``mcp_results.listed``.
@@ -35,7 +36,8 @@ PAGES = 100
 KEY = "orchestrator/idempotencyKey"
 """Under which a call's ``_meta`` holds its idempotency key."""
 
-_OURS = ("command", "env", "env_names", "launcher", "folder", "url", "headers")
+_OF_PROGRAMS = ("command", "env", "env_names", "launcher", "folder", "sandbox")
+_OF_SITES = ("url", "headers")
 _MARGIN = 0.05
 _GONE = 3.0
 _CLOSED = -32000
@@ -44,7 +46,7 @@ _HEADER_MISMATCH = -32020
 
 async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
     """Call a tool, or list the tools. See the module for the request."""
-    described = {name: request[name] for name in _OURS if name in request}
+    described = {name: request[name] for name in (_OF_SITES if "url" in request else _OF_PROGRAMS) if name in request}
     key = f"mcp:{hash_of(described)}"
     server = cast("Server", context.hold(key, lambda: Server(described, context)))
     limit = anyio.current_time() + UNBOUNDED if context.deadline is None else context.deadline
@@ -180,6 +182,6 @@ async def _send(connection: Connection, request: dict[str, Any], context: CallCo
     from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
 
     meta: Any = None if context.effect == "read" else {KEY: context.idempotency_key}
-    params = CallToolRequestParams(name=request["tool"], arguments=request.get("args") or {}, _meta=meta)
+    params = CallToolRequestParams(name=request["operation"], arguments=request.get("args") or {}, _meta=meta)
     result = await connection.session.send_request(CallToolRequest(params=params), CallToolResult)
     return result.model_dump(by_alias=True, mode="json", exclude_none=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -16,7 +17,7 @@ import anyio
 from orchestrator.tools import http as plain_http
 from orchestrator.tools.mcp_wire import Wire
 from orchestrator.tools.policy import as_text
-from orchestrator.tools.shell import word
+from orchestrator.tools.shell import boxed, word
 from orchestrator.tools.wire import target
 
 if TYPE_CHECKING:
@@ -181,7 +182,9 @@ class Server:
         words = [as_text(item) for item in request.get("launcher") or []]
         words += [word(item, context) for item in request["command"]]
         env = environment(request, context)
-        return gated(stdio(words, wire, env=env, folder=str(context.folder)), wire)
+        folder = Path(request["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        return gated(stdio(boxed(words, request, folder, context), wire, env=env, folder=str(folder)), wire)
 
 
 _OF_THE_SDK = frozenset({"accept", "accept-encoding", "content-type", "idempotency-key"})

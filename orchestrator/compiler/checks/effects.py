@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from orchestrator.compiler.drafts import Draft
     from orchestrator.compiler.lower import Lowered
     from orchestrator.compiler.report import Path, Report
+    from orchestrator.graph.nodes import Effect
 
 _HINT: Final = "say `effect: idempotent` where a second call does no harm (it gets the same key), or `read`"
 
@@ -27,14 +28,20 @@ def _check(report: Report, draft: Draft, around: Path | None) -> None:
     if draft.node.retry is not None:
         around = (*draft.at, "retry")
     config = draft.node.config
-    if around is not None and isinstance(config, CallConfig) and not draft.vague:
-        effect = config.tool.effect if config.operation is None else config.tool.operations[config.operation]
-        if effect == "write":
-            note = () if around[:-1] == draft.at else (report.note("the call stands here", draft.at),)
-            message = f"a `{draft.node.kind}` with `effect: write` cannot be tried again"
-            report.error("E403", message, around, key=True, hint=_HINT, notes=note)
+    if around is not None and isinstance(config, CallConfig) and not draft.vague and _effect(config) == "write":
+        note = () if around[:-1] == draft.at else (report.note("the call stands here", draft.at),)
+        message = f"a `{draft.node.kind}` with `effect: write` cannot be tried again"
+        report.error("E403", message, around, key=True, hint=_HINT, notes=note)
     for inner in _inner(draft):
         _check(report, inner, around)
+
+
+def _effect(config: CallConfig) -> Effect:
+    tool, operation = config.tool, config.operation
+    if operation is None:
+        return tool.effect
+    # What a server will say of its tool is not known here.
+    return tool.operations[operation] if tool.server is None else tool.server.effects.get(operation, tool.effect)
 
 
 def _inner(draft: Draft) -> Iterator[Draft]:

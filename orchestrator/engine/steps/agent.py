@@ -17,7 +17,7 @@ from orchestrator.engine.steps.choices import choices_of
 from orchestrator.engine.steps.common import Base, Wrong
 from orchestrator.engine.steps.effect import Effects
 from orchestrator.engine.steps.hook import changed, next_hook
-from orchestrator.engine.steps.listing import list_node, list_path, lists_of, servers_of
+from orchestrator.engine.steps.listing import list_node, list_path, list_problem, lists_of, servers_of
 from orchestrator.engine.steps.passing import Control
 from orchestrator.engine.steps.reach import ROOTED, agent_of, reaching
 from orchestrator.engine.steps.shorten import Shorten, has_room
@@ -67,7 +67,7 @@ class Talk:
     shortened: int = 0
     wants: Action | Shorten | None = None
     last: bool = False
-    servers: tuple[ToolDef, ...] = ()
+    servers: tuple[tuple[ToolDef, tuple[str, ...]], ...] = ()
     control: Control = field(default_factory=Control)
 
     @property
@@ -144,24 +144,20 @@ class Agent(Base):
 
     def _list_tools(self, decider: Decider, act: Act, talk: Talk) -> None:
         """Ask the servers what they have to offer: the first turn waits for that."""
-        agent = cast("AgentConfig", act.node.config).agent
-        for tool in talk.servers:
-            path = list_path(act.path, tool)
-            node = list_node(act.node, tool, agent.operations.get(tool.name))
-            talk.children[path] = decider.child(act, node, path, role="list")
+        for tool, names in talk.servers:
+            path = list_path(act.path, tool, names)
+            talk.children[path] = decider.child(act, list_node(act.node, tool, names), path, role="list")
 
     def _listed(self, decider: Decider, act: Act, talk: Talk) -> None:
         """All lists have ended: what is offered is known now."""
-        agent = cast("AgentConfig", act.node.config).agent
-        for tool in talk.servers:
-            step = act.state.steps.get(list_path(act.path, tool))
-            if step is None or step.status != "done":
-                error = (step.error if step is not None else None) or {"code": "cancelled", "message": "cancelled"}
-                more = {"step": list_path(act.path, tool), "status": error.get("status"), "detail": error.get("detail")}
-                talk.wants = Stop(error["code"], f"the tools of `{tool.name}`: {error['message']}", more)
+        agent = agent_of(act)
+        for tool, names in talk.servers:
+            problem = list_problem(act, tool, names)
+            if problem is not None:
+                talk.wants = Stop(problem.pop("code"), problem.pop("message"), problem)
                 decider.look_later(act)
                 return
-        talk.offers = with_servers(talk.offers, agent, lists_of(decider, act, agent))
+        talk.offers = with_servers(talk.offers, agent, lists_of(act, agent))
         talk.models, talk.frame_size = choices_of(
             decider, act, agent.model, system=talk.system, offers=talk.offers.values(), output=talk.output
         )

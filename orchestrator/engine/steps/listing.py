@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
     from orchestrator.engine.decide import Decider
     from orchestrator.graph.nodes import AgentDef, ToolDef
-    from orchestrator.journal.state import StepState
 
 # A list changes nothing and costs nothing: a server that is away for a moment is asked again.
 RETRY = Retry(attempts=Const(3), on=("unavailable",))
@@ -47,13 +46,13 @@ class Listing(Effects):
         )
 
 
-def list_path(path: str, tool: ToolDef) -> str:
-    """Where a step records the list of a server."""
-    return item_path(f"{path}/@tools", tool.name)
+def list_path(path: str, tool: ToolDef, names: tuple[str, ...] = ()) -> str:
+    """Where a step records the list of a server, or of these tools of it."""
+    return item_path(f"{path}/@tools", ",".join(f"{tool.name}.{name}" for name in names) or tool.name)
 
 
-def list_node(owner: Node, tool: ToolDef, names: tuple[str, ...] | None) -> Node:
-    """The node of a list. ``names``: the tools that are used, None for all that the file does not exclude."""
+def list_node(owner: Node, tool: ToolDef, names: tuple[str, ...] = ()) -> Node:
+    """The node of a list: of these tools, else of all that the file does not exclude."""
     wanted = names or (None if tool.server is None else tool.server.tools)
     config = CallConfig(tool=tool, args=Const(None if wanted is None else list(wanted)))
     return Node(
@@ -61,19 +60,25 @@ def list_node(owner: Node, tool: ToolDef, names: tuple[str, ...] | None) -> Node
     )
 
 
-def servers_of(agent: AgentDef) -> tuple[ToolDef, ...]:
-    """The tools of an agent that stand for servers."""
-    return tuple(tool for tool in agent.tools if tool.server is not None)
+def servers_of(agent: AgentDef) -> tuple[tuple[ToolDef, tuple[str, ...]], ...]:
+    """The tools of an agent that stand for servers, each with the names of those that it has; none: all."""
+    return tuple((tool, agent.operations.get(tool.name, ())) for tool in agent.tools if tool.server is not None)
 
 
-def lists_of(decider: Decider, act: Act, agent: AgentDef) -> dict[str, dict[str, Any]]:
+def lists_of(act: Act, agent: AgentDef) -> dict[str, dict[str, Any]]:
     """The lists that an agent step has recorded, by the tool's name."""
-    found: dict[str, dict[str, Any]] = {}
-    for tool in servers_of(agent):
-        step = decider.state.steps.get(list_path(act.path, tool))
-        if step is not None and step.status == "done":
-            found[tool.name] = step.output
-    return found
+    return {tool.name: act.state.steps[list_path(act.path, tool, names)].output for tool, names in servers_of(agent)}
+
+
+def list_problem(act: Act, tool: ToolDef, names: tuple[str, ...] = ()) -> dict[str, Any] | None:
+    """Why a list that has ended cannot be used, as a failure of the step that asked: code, message, step and more."""
+    path = list_path(act.path, tool, names)
+    step = act.state.steps.get(path)
+    if step is not None and step.status == "done":
+        return None
+    error = (None if step is None else step.error) or {"code": "cancelled", "message": "this was cancelled"}
+    more = {key: error[key] for key in ("status", "detail") if key in error}
+    return {"code": error["code"], "message": f"the tools of `{tool.name}`: {error['message']}", "step": path, **more}
 
 
 def resolve(decider: Decider, act: Act) -> Act | None:
@@ -86,20 +91,14 @@ def resolve(decider: Decider, act: Act) -> Act | None:
         return None
     listed: dict[str, Any] | None = None
     if not effect_is_known(tool, name):
-        path = list_path(act.path, tool)
+        path = list_path(act.path, tool, (name,))
         step = decider.state.steps.get(path)
         if step is None or not step.ended:
             return decider.acts.get(path) or decider.child(act, list_node(act.node, tool, (name,)), path, role="list")
-        if step.status != "done":
-            fail_like_list(decider, act, tool, step)
+        problem = list_problem(act, tool, (name,))
+        if problem is not None:
+            decider.fail(act, problem.pop("code"), problem.pop("message"), **problem)
             return decider.acts[path]
-        listed = step.output
+        listed = cast("dict[str, Any]", step.output)
     act.node = replace(act.node, config=replace(config, tool=one_tool(tool, name, listed)))
     return None
-
-
-def fail_like_list(decider: Decider, act: Act, tool: ToolDef, step: StepState) -> None:
-    """Fail a step as the list of its server did."""
-    error = step.error or {"code": "cancelled", "message": "it was cancelled"}
-    more = {key: error.get(key) for key in ("status", "detail")}
-    decider.fail(act, error["code"], f"the tools of `{tool.name}`: {error['message']}", step=step.path, **more)

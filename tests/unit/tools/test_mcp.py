@@ -37,12 +37,12 @@ async def holding(context: CallContext) -> AsyncGenerator[CallContext]:
             await holder.close()
 
 
-def server(mode: str = "good", **more: Any) -> dict[str, Any]:
-    return {"command": [sys.executable, "-I", FAKE, mode], **more}
+def server(context: CallContext, mode: str = "good", **more: Any) -> dict[str, Any]:
+    return {"command": [sys.executable, "-I", FAKE, mode], "folder": str(context.folder), **more}
 
 
 async def call(context: CallContext, name: str, mode: str = "good", text: str = "", **more: Any) -> Outcome:
-    return await perform({**server(mode, **more), "tool": name, "args": {"text": text}}, context)
+    return await perform({**server(context, mode, **more), "operation": name, "args": {"text": text}}, context)
 
 
 async def once(context: CallContext, name: str, mode: str = "good", text: str = "", **more: Any) -> Outcome:
@@ -52,7 +52,7 @@ async def once(context: CallContext, name: str, mode: str = "good", text: str = 
 
 async def names(context: CallContext, mode: str = "good", wanted: list[str] | None = None) -> Outcome:
     async with holding(context) as held:
-        return await perform({**server(mode), "list": True} | ({"tools": wanted} if wanted else {}), held)
+        return await perform({**server(context, mode), "list": True} | ({"tools": wanted} if wanted else {}), held)
 
 
 def done(outcome: Outcome) -> Any:
@@ -191,7 +191,7 @@ async def test_a_server_that_exits_at_its_start_says_why(context: Any) -> None:
 
 async def test_a_program_that_is_not_there_says_so(context: Any) -> None:
     async with holding(context) as held:
-        end = bad(await perform({"command": ["/no/such/program"], "tool": "x"}, held))
+        end = bad(await perform({"command": ["/no/such/program"], "folder": str(context.folder), "operation": "x"}, held))
     assert end.no_effect
     assert end.message == "no connection to the server: it closed the connection (No such file or directory)"
 

@@ -129,7 +129,7 @@ async def holding(context: CallContext) -> AsyncGenerator[CallContext]:
 
 
 async def call(context: CallContext, site: Site, **more: Any) -> Outcome:
-    return await perform({"url": site.url, "tool": "echo", "args": {}, **more}, context)
+    return await perform({"url": site.url, "operation": "echo", "args": {}, **more}, context)
 
 
 async def once(context: CallContext, site: Site, **more: Any) -> Outcome:
@@ -296,6 +296,6 @@ async def test_a_server_that_hangs_loses_the_call_in_time(contexts: Any, site: S
 
 async def test_a_url_that_is_none_is_refused(context: Any, site: Site) -> None:
     async with holding(context) as held:
-        end = bad(await perform({"url": "file:///etc/passwd", "tool": "x"}, held))
+        end = bad(await perform({"url": "file:///etc/passwd", "operation": "x"}, held))
     assert end.no_effect
     assert "only http and https" in end.message
