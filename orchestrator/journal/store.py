@@ -316,7 +316,7 @@ class RunFilter:
 ALL_RUNS: Final = RunFilter()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Fact:
     """What agents remember over runs. ``at`` is in microseconds since the epoch, ``by_run`` the run that said it."""
 
@@ -500,6 +500,14 @@ class Store(Protocol):
 
     async def due(self, *, limit: int = 100) -> list[str]:
         """Ids of runs that a driver may claim now: queued, woken, or left behind."""
+        ...
+
+    async def remember(self, fact: Fact) -> None:
+        """Keep a fact, in the place of the one that its scope has under its key. May be done again."""
+        ...
+
+    async def facts(self, scope: str, *, after: str = "", limit: int = 500) -> list[Fact]:
+        """The facts of a scope in the order of their keys, those behind the key ``after``."""
         ...
 
     async def send(self, row: InboxRow) -> InboxRow:

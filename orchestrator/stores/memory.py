@@ -24,6 +24,7 @@ from orchestrator.journal.store import (
     NO_PROGRESS,
     Claimed,
     Driver,
+    Fact,
     InboxRow,
     Owner,
     RunFilter,
@@ -56,6 +57,7 @@ class MemoryStore:
         self._blobs: dict[str, list[bytes]] = {}
         self._touched: dict[str, int] = {}
         self._owners: dict[str, Owner] = {}
+        self._facts: dict[tuple[str, str], Fact] = {}
 
     @property
     def name(self) -> str:
@@ -312,6 +314,16 @@ class MemoryStore:
                 return self._lapsed(run)
             case _:
                 return False
+
+    # --- memory ---
+
+    async def remember(self, fact: Fact) -> None:
+        texts.check_fact(fact)
+        self._facts[fact.scope, fact.key] = fact
+
+    async def facts(self, scope: str, *, after: str = "", limit: int = 500) -> list[Fact]:
+        keys = sorted(key for held, key in self._facts if held == scope and key > after)
+        return [self._facts[scope, key] for key in keys[:limit]]
 
     # --- inbox ---
 

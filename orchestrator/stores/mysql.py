@@ -174,10 +174,13 @@ class MysqlStore(ServerStore):
         for migration in missing:
             for statement in sql.render(migration.template, idempotent=True):
                 await session.run(statement)
-            if lacking := schema.lacking(await schema.columns(session, sql), sql):
-                raise SchemaIncomplete(self.name, missing=lacking)
-            now = (await session.all(f"SELECT {sql.dialect.now}", (self._now(),)))[0][0]
+        if lacking := schema.lacking(await schema.columns(session, sql), sql):
+            raise SchemaIncomplete(self.name, missing=lacking)
+        now = (await session.all(f"SELECT {sql.dialect.now}", (self._now(),)))[0][0]
+        await session.begin()  # what was killed before is made again as a whole
+        for migration in missing:
             await session.run(sql.insert_version, (migration.version, migration.checksum, now))
+        await session.commit()
         return [migration.version for migration in missing]
 
     async def _problems(self, session: MysqlSession) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -11,7 +11,7 @@ from orchestrator.jsonish import canonical, loads
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.journal.store import NewRun, Slice
+    from orchestrator.journal.store import Fact, NewRun, Slice
 
 _JSON = ("labels", "error")
 
@@ -108,3 +108,8 @@ def owner_row(values: Sequence[Any]) -> Owner:
     owner, host, boot_id, pid_ns, pid, started, lease_until, renewed_at = values
     driver = Driver(owner=owner, host=host, boot_id=boot_id, pid_ns=pid_ns, pid=pid, started=started)
     return Owner(driver=driver, lease_until=lease_until, renewed_at=renewed_at)
+
+
+def fact_values(fact: Fact) -> tuple[str, str, str, int, str]:
+    """The columns of ``memory``."""
+    return (fact.scope, fact.key, fact.text, fact.at, fact.by_run)

@@ -68,14 +68,16 @@ def require(db: Connection, sql: Statements) -> None:
     if not there:
         # A process that was killed before its first transaction leaves an empty file behind.
         raise NoDatabase(db.shown)
-    missing = [f"table {sql.prefix}{name}" for name in TABLES if name not in there]
-    if missing:
-        raise SchemaIncomplete(db.shown, missing=missing)
     found = version(db, sql)
     if found > LATEST:
         raise SchemaNewer(db.shown, found=found, known=LATEST)
-    if found < LATEST:
+    if 0 < found < LATEST:
         raise SchemaOlder(db.shown, found=found, known=LATEST)
+    missing = [f"table {sql.prefix}{name}" for name in TABLES if name not in there]
+    if missing:
+        raise SchemaIncomplete(db.shown, missing=missing)
+    if not found:
+        raise SchemaIncomplete(db.shown, missing=[f"the version in {sql.prefix}schema_version"])
 
 
 def problems(db: Connection, sql: Statements) -> list[str]:

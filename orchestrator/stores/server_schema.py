@@ -18,7 +18,7 @@ _COLUMNS = {
     "WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND a.attnum > 0 AND NOT a.attisdropped "
     "AND c.relname = ANY(?::text[])",
     "mysql": "SELECT table_name, column_name FROM information_schema.columns "
-    "WHERE table_schema = DATABASE() AND table_name IN (?, ?, ?, ?, ?, ?)",
+    "WHERE table_schema = DATABASE() AND table_name IN (?, ?, ?, ?, ?, ?, ?)",
 }
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.journal.store import Swept
 from orchestrator.stores.rows import run_row
-from orchestrator.stores.server_base import BLOBS_AT_ONCE, ServerBase
+from orchestrator.stores.server_base import BLOBS_AT_ONCE
+from orchestrator.stores.server_memory import ServerMemory
 from orchestrator.stores.upkeep import (
     DELETED_AT_ONCE,
     NAMES_AT_ONCE,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 
-class ServerUpkeep(ServerBase):
+class ServerUpkeep(ServerMemory):
     """A store in a database server, as far as things go from it."""
 
     async def delete_runs(self, run_ids: Sequence[str], *, ended_before: int) -> list[str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from orchestrator.clock import Clock
     from orchestrator.journal.records import Record, Row
-    from orchestrator.journal.store import Batch, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
+    from orchestrator.journal.store import Batch, Claimed, Driver, Fact, InboxRow, Owner, RunFilter, RunRow, Slice
     from orchestrator.stores.urls import SqliteUrl
 
 T = TypeVar("T")
@@ -229,6 +229,17 @@ class SqliteStore:
 
     async def due(self, *, limit: int = 100) -> list[str]:
         return await self._read(lambda: self._reading.due(limit))
+
+    # --- memory ---
+
+    async def remember(self, fact: Fact) -> None:
+        texts.check_fact(fact)
+        await self._write_again(lambda: self._writing.remember(fact))
+
+    async def facts(self, scope: str, *, after: str = "", limit: int = 500) -> list[Fact]:
+        if not texts.holdable(scope, after):
+            return []
+        return await self._read(lambda: self._reading.facts(scope, after, limit))
 
     # --- inbox ---
 

@@ -16,9 +16,19 @@ from orchestrator.journal.errors import (
     UnknownDriver,
 )
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
-from orchestrator.journal.store import RUN_COLUMNS, Claimed, Driver, InboxRow, Owner, RunFilter, RunRow, Slice
+from orchestrator.journal.store import RUN_COLUMNS, Claimed, Driver, Fact, InboxRow, Owner, RunFilter, RunRow, Slice
 from orchestrator.stores.claims import claimed, plan_claim
-from orchestrator.stores.rows import advanced, bound, check_ends, created, inbox_row, inbox_values, owner_row, run_row
+from orchestrator.stores.rows import (
+    advanced,
+    bound,
+    check_ends,
+    created,
+    fact_values,
+    inbox_row,
+    inbox_values,
+    owner_row,
+    run_row,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -259,6 +269,14 @@ class SqliteWork:
     def due(self, limit: int) -> list[str]:
         now = self._clock.now()
         return [run_id for (run_id,) in self.db.all(self._sql.due, (now, now, now, limit))]
+
+    # --- memory ---
+
+    def remember(self, fact: Fact) -> None:
+        self._execute(None, f"{self._sql.insert_fact} {self._sql.dialect.upsert_fact}", fact_values(fact))
+
+    def facts(self, scope: str, after: str, limit: int) -> list[Fact]:
+        return [Fact(*values) for values in self.db.all(self._sql.facts, (scope, after, limit))]
 
     # --- inbox ---
 

@@ -18,18 +18,24 @@ from orchestrator.journal.store import ENDED, NO_PROGRESS, RUN_COLUMNS, RunFilte
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-TABLES = ("runs", "journal", "blobs", "inbox", "drivers", "schema_version")
+TABLES = ("runs", "journal", "blobs", "inbox", "drivers", "schema_version", "memory")
 INBOX_COLUMNS = ("run_id", "request_id", "kind", "path", "body", '"by"', "at", "consumed_seq")
+FACT_COLUMNS = ("scope", '"key"', '"text"', "at", "by_run")
 DRIVER_COLUMNS = ("owner", "host", "boot_id", "pid_ns", "pid", "started", "lease_until", "renewed_at")
 _PREFIX_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+
+
+_UPSERT_FACT = (
+    'ON CONFLICT (scope, "key") DO UPDATE SET "text" = excluded."text", at = excluded.at, by_run = excluded.by_run'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """In which words a database differs. ``max_parameters`` of one statement; ``for_update`` locks the rows of a
     SELECT; ``now`` is the time in microseconds and takes one parameter (NULL is the database's own clock, where it has
-    one); ``table_options`` end each CREATE TABLE; ``upsert_blob`` ends the INSERT of blobs that may be there;
-    ``preamble`` begins a script; ``collation`` is that of all texts;
+    one); ``table_options`` end each CREATE TABLE; ``upsert_blob`` and ``upsert_fact`` end the INSERT of what may
+    be there; ``preamble`` begins a script; ``collation`` is that of all texts;
     ``vacuum`` gives back the room of a table.
     """
 
@@ -41,6 +47,7 @@ class Dialect:
     table_options: str = ""
     inline_indexes: bool = False
     upsert_blob: str = ""
+    upsert_fact: str = _UPSERT_FACT
     preamble: tuple[str, ...] = ()
     collation: str = ""
     vacuum: str = ""
@@ -91,6 +98,7 @@ def mysql_dialect(collation: str, note: str = "") -> Dialect:
         collation=collation,
         vacuum="OPTIMIZE TABLE",
         upsert_blob="ON DUPLICATE KEY UPDATE touched_at = VALUES(touched_at)",
+        upsert_fact='ON DUPLICATE KEY UPDATE "text" = VALUES("text"), at = VALUES(at), by_run = VALUES(by_run)',
         preamble=(f"{note}SET SESSION sql_mode = '{MYSQL_MODE}'",),
     )
 
@@ -187,6 +195,12 @@ class Statements:
         self.mail = text(
             "SELECT run_id, request_id, body FROM {p}inbox "
             "WHERE run_id >= ? AND (run_id > ? OR request_id > ?) ORDER BY run_id, request_id LIMIT ?"
+        )
+
+        self.insert_fact = text("INSERT INTO {p}memory ({columns}) VALUES {marks}", *_listed(FACT_COLUMNS))
+        self.facts = text(
+            'SELECT {columns} FROM {p}memory WHERE scope = ? AND "key" > ? ORDER BY "key" LIMIT ?',
+            ", ".join(FACT_COLUMNS),
         )
 
         self.versions = text("SELECT version, checksum FROM {p}schema_version ORDER BY version")

@@ -14,7 +14,7 @@ from orchestrator.jsonish import canonical
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.journal.store import Batch, Driver, InboxRow, NewRun, RunFilter, Slice
+    from orchestrator.journal.store import Batch, Driver, Fact, InboxRow, NewRun, RunFilter, Slice
 
 MAX_ID = 380
 """Characters of an id or a name: two of them are a key of MariaDB."""
@@ -45,6 +45,14 @@ def check_driver(driver: Driver) -> None:
     """The same of a driver."""
     _ids(None, ("a driver's id", driver.owner))
     _texts(None, ("a host", driver.host), ("a boot id", driver.boot_id), ("a namespace", driver.pid_ns))
+
+
+def check_fact(fact: Fact) -> None:
+    """The same of what is remembered."""
+    _ids(None, ("a scope", fact.scope), ("a key", fact.key), ("a run's id", fact.by_run))
+    _texts(None, ("a text", fact.text))
+    if not fact.key:
+        raise _bad(None, "a key is empty")
 
 
 def findable(chosen: RunFilter) -> bool:

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from orchestrator.clock import ManualClock
 from orchestrator.journal.errors import BadData, Conflict, OrchError
 from orchestrator.journal.records import KINDS
-from orchestrator.journal.store import Projection, RunFilter
+from orchestrator.journal.store import Fact, Projection, RunFilter
 from orchestrator.jsonish import digest
 from orchestrator.stores import StoreSettings, open_store
 from tests.contract.build import LEASE, driver, first, mail, new_run, piece
@@ -179,6 +179,12 @@ class Machine(RuleBasedStateMachine):
     @rule(age=st.sampled_from([0.0, LEASE]), without=st.lists(RUNS, max_size=1), dry_run=st.booleans())
     def sweep(self, age: float, without: list[str], dry_run: bool) -> None:
         self.all(lambda store: store.sweep_blobs(age=age, without=without, dry_run=dry_run))
+
+    @rule(scope=TEXT, key=TEXT, text=TEXT, at=st.integers(0, 2**50))
+    def remember(self, scope: str, key: str, text: str, at: int) -> None:
+        self.all(lambda store: store.remember(Fact(scope, key, text, at, "r")))
+        self.all(lambda store: store.facts(scope))
+        self.all(lambda store: store.facts(scope, after=key, limit=1))
 
     @rule(age=st.sampled_from([0.0, LEASE]))
     def forget(self, age: float) -> None:

@@ -14,7 +14,7 @@ from orchestrator.journal.records import INLINE_BYTES
 from orchestrator.journal.store import Projection, RunFilter
 from orchestrator.jsonish import canonical, digest
 from orchestrator.stores import StoreSettings, open_store
-from orchestrator.stores.migrations import Migration, all_migrations
+from orchestrator.stores.migrations import LATEST, Migration, all_migrations
 from tests.contract.build import LEASE, after, driver, first, held, mail, new_run, piece
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ async def test_a_driver_is_forgotten_once_it_holds_nothing_and_is_long_gone(stor
 
 # --- tables ---
 
-MORE = Migration(2, "0002_more", "CREATE INDEX {prefix}runs_root ON {prefix}runs (root_id);\n")
+MORE = Migration(LATEST + 1, "more", "CREATE INDEX {prefix}runs_root ON {prefix}runs (root_id);\n")
 
 
 async def test_older_tables_are_refused_until_they_are_brought_up_to_date(
@@ -248,13 +248,13 @@ async def test_older_tables_are_refused_until_they_are_brought_up_to_date(
     prefix = "" if store_url == "memory:" else store._sql.prefix  # pyright: ignore[reportAttributeAccessIssue]
     for module in ("schema", "server_schema", "postgres", "mysql"):
         monkeypatch.setattr(f"orchestrator.stores.{module}.all_migrations", lambda: (*all_migrations(), MORE))
-        monkeypatch.setattr(f"orchestrator.stores.{module}.LATEST", 2)
+        monkeypatch.setattr(f"orchestrator.stores.{module}.LATEST", MORE.version)
     later = open_store(store_url, settings=StoreSettings(table_prefix=prefix))
     if store_url != "memory:":
         with pytest.raises(SchemaOlder):
             await later.open()
     await later.open(create=False, older=True)
-    assert await later.migrate() == ([] if store_url == "memory:" else [2])
+    assert await later.migrate() == ([] if store_url == "memory:" else [MORE.version])
     assert await later.migrate() == []
     await later.aclose()
     await later.open()
@@ -267,11 +267,11 @@ async def test_older_tables_are_refused_until_they_are_brought_up_to_date(
         # What is newer than the program is left alone; the test of the store ends with tables that it knows.
         with pytest.raises(SchemaNewer):
             await open_store(store_url, settings=StoreSettings(table_prefix=prefix)).open(older=True)
-        await forget_second_version(store)
+        await forget_last_version(store)
 
 
-async def forget_second_version(store: Any) -> None:
-    statement = f"DELETE FROM {store._sql.prefix}schema_version WHERE version = 2"
+async def forget_last_version(store: Any) -> None:
+    statement = f"DELETE FROM {store._sql.prefix}schema_version WHERE version = {MORE.version}"
     if store.name.startswith("sqlite"):
         await store._write(lambda: store._db.execute(statement))
     else:

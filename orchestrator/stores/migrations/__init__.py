@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from orchestrator.ids import digest_text
 
-_NAMES = ("0001_initial",)
+_NAMES = ("0001_initial", "0002_memory")
 LATEST = len(_NAMES)
 
 

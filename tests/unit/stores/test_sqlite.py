@@ -234,12 +234,12 @@ async def test_an_old_library(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 async def test_newer_older_and_incomplete_tables(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(f"sqlite:{path}"):
         pass
-    looked_at(path, "INSERT INTO schema_version VALUES (2, 'x', 0)")
-    with pytest.raises(SchemaNewer, match="version 2"):
+    looked_at(path, "INSERT INTO schema_version VALUES (3, 'x', 0)")
+    with pytest.raises(SchemaNewer, match="version 3"):
         async with opened(f"sqlite:{path}"):
             pass
-    looked_at(path, "DELETE FROM schema_version WHERE version = 2")
-    monkeypatch.setattr("orchestrator.stores.schema.LATEST", 2)
+    looked_at(path, "DELETE FROM schema_version WHERE version = 3")
+    monkeypatch.setattr("orchestrator.stores.schema.LATEST", 3)
     with pytest.raises(SchemaOlder):
         async with opened(f"sqlite:{path}"):
             pass
@@ -272,6 +272,7 @@ async def test_the_check_finds_what_is_wrong(path: Path) -> None:
         )
         assert await store.check() == [
             "schema version 1 was made by other statements than this program's",
+            "schema version 2 was made by other statements than this program's",
             "table runs lacks the column claims",
         ]
     looked_at(path, "PRAGMA journal_mode = DELETE")
@@ -339,7 +340,7 @@ async def test_ten_processes_boot_at_once(path: Path) -> None:
     ]
     ended = [process.communicate("go\n", timeout=25) for process in booting]
     assert ended == [("0 []\n", "")] * 10
-    assert looked_at(path, "SELECT version FROM schema_version", "PRAGMA auto_vacuum") == [(1,), (2,)]
+    assert looked_at(path, "SELECT version FROM schema_version", "PRAGMA auto_vacuum") == [(1,), (2,), (2,)]
 
 
 # --- damage ---
