@@ -189,7 +189,10 @@ class Decider:
 
     def fail(self, act: Act, code: str, message: str, **more: Any) -> None:
         """A control step's bad end. ``more``: status, detail, step (the path of the inner step it comes from)."""
-        body: dict[str, Any] = {"attempt": self.round_of(act), "code": code, **error_body({"message": message} | more)}
+        body: dict[str, Any] = {"code": code, **error_body({"message": message} | more)}
+        attempt = self.round_of(act)
+        if attempt is not None:
+            body["attempt"] = attempt
         handled = handled_by(act)
         self.emit("failed", act, {"handled": handled} | body if handled else body)
 
@@ -201,12 +204,15 @@ class Decider:
         handled = child.recorded.handled if child.recorded else None
         self.fail(act, error.pop("code"), error.pop("message"), **({"step": child.path} | error), handled=handled)
 
-    def round_of(self, act: Act) -> int:
-        """The number of a control step's end; of a call's, that of the attempt which was lost, or is not made."""
+    def round_of(self, act: Act) -> int | None:
+        """The number of a control step's end; of a call's, that of the attempt which was lost, or could not be made.
+        None where a budget let none be made."""
         step = self.state.steps.get(act.path)
-        if step is None or not step.attempt:
-            return 1 if step is None else step.round
-        return step.attempt + (not step.lost)
+        if step is None:
+            return 1
+        if step.limit is not None and not step.lost and not steps.KINDS[act.kind].timed:
+            return None
+        return step.attempt + (not step.lost) if step.attempt else step.round
 
     def wait(self, act: Act, step: StepState) -> None:
         """An effect is in doubt, and a person has to say what became of it. Names the driver it was under way in."""

@@ -226,6 +226,8 @@ class RunDriver:
         self.decider.apply(draft, at=now)
         if draft.kind == "budget_added":
             self.gate.added(draft.path)
+        elif draft.kind == "cancel_requested":
+            self.gate.cancelled()
         elif intent is not None and draft.path not in self.decider.in_flight:
             self.gate.settled(intent.act.account)
 

@@ -86,6 +86,12 @@ class Gate:
         if account is not None:
             self.settled(account)
 
+    def cancelled(self) -> None:
+        """Nobody will add anything to a run that is to end: what cleans up after it waits for nothing."""
+        self.paused.clear()
+        accounts = self.decider.budgets.accounts
+        self._dirty.update({path: accounts[path] for path in self._waiting if path in accounts})
+
     # What may start
 
     def pending(self, now: int) -> bool:
@@ -248,7 +254,7 @@ class Gate:
         account = found.account
         if found.needed is None:
             return "fail", intent.path
-        if account.then == "pause":
+        if account.then == "pause" and self.decider.state.cancel is None:
             return "pause", account.path
         if account.then == "finish" and found.dimension not in TIMES:
             if account.path not in self.decider.state.finishing and intent.act.role in ("turn", "tool"):

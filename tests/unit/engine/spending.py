@@ -119,6 +119,8 @@ class Budgeted(Rough):
         super().say(draft)
         if draft.kind == "budget_added":
             self.gate.added(draft.path)
+        elif draft.kind == "cancel_requested":
+            self.gate.cancelled()
         elif intent is not None and draft.path not in self.decider.in_flight:
             self.gate.settled(intent.act.account)
         self.within()
@@ -158,13 +160,18 @@ class Budgeted(Rough):
     def wait(self, due: int) -> None:
         self.clock = max(self.clock, due)
 
+    def more(self) -> None:
+        """Plenty for every account that was short."""
+        for body in [record.body for record in self.records if record.kind == "limit_reached"]:
+            amount = 100 * SECOND if body["dimension"] in ("time", "deadline") else 1_000
+            self.say(Draft("budget_added", body["account"], {"add": {body["dimension"]: amount}}))
+
     def add(self, _: None) -> None:
         """What a person gives to an account that is short; where nobody would any more, the run is cancelled."""
         path, said = next(iter(self.gate.paused.items()))
         self.most -= 1
-        if self.most < 0:
+        if self.most < 0 and self.state.cancel is None and self.decider.cancellable:
             self.cancel(None)
-            self.gate.paused.clear()
         else:
             amount = max(said["needed"] - said["left"], 1) if said["dimension"] in ("usd", "tokens") else 3
             amount = amount if said["dimension"] not in ("time", "deadline") else 5 * SECOND

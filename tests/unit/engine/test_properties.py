@@ -198,6 +198,29 @@ def test_no_budget_is_ever_overdrawn_and_a_run_under_budgets_ends(seed):
     whole(world)
 
 
+@prove
+@given(SEEDS)
+def test_a_run_that_a_budget_ended_goes_on_with_more_and_repeats_nothing_that_was_done(seed):
+    world = Budgeted(Payer(random.Random(seed)).graph(), seed=seed, most=0).play()
+    for _ in range(3):
+        if end(world)[0] != "limited":
+            break
+        done = {path for path, step in world.state.steps.items() if step.status == "done"}
+        world.performed.clear()
+        before = world.spent()
+        world.reopen()
+        assert world.spent() == before
+        taken = next(record.body for record in reversed(world.records) if record.kind == "resumed")
+        world.more()
+        while world.tick():
+            same(world)
+            if world.rng.randrange(20) == 0:
+                world.crash()
+        whole(world)
+        repeated = done & {path for path, _ in world.performed}
+        assert repeated <= {*taken["again"], *(path for path in taken["reopen"] if "/turn" in path)}
+
+
 @pytest.mark.parametrize("seed", [1914, 2451, 38, 85, 88])
 def test_seeds_that_found_something(seed):
     graph = Maker(random.Random(seed), keeps=False).graph()
