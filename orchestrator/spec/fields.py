@@ -142,7 +142,8 @@ def shape(value: Any) -> str:
             return "\0number"
         case list():
             return "\0list"
-        case dict():
+        case dict() | BaseModel():
+            # What was read is asked for its shape, too, when it is written out again.
             return "\0map"
         case _:
             return "\0nothing"
