@@ -9,8 +9,10 @@ from orchestrator.agents.builtin import FILE_OPERATIONS
 from orchestrator.agents.results import HTTP_OUTPUT, SHELL_OUTPUT
 from orchestrator.compiler.constants import check_names, check_shell, check_url
 from orchestrator.compiler.drafts import Call, ToolDraft
+from orchestrator.compiler.permissions import approve_of, check_rules
+from orchestrator.compiler.servers import server_config, server_of
 from orchestrator.expr.values import Const
-from orchestrator.graph.nodes import OnDoubt, ToolDef
+from orchestrator.graph.nodes import OnDoubt, ServerDef, ToolDef
 from orchestrator.spec import tools as written
 from orchestrator.spec.types import (
     ANY,
@@ -89,9 +91,11 @@ class Toolbox:
             return None
         if not operation:
             return draft, None
-        if operation not in draft.definition.operations:
-            known = list(draft.definition.operations)
-            self.resolved.report.unknown("E233", "operation", operation, known, at)
+        server = draft.definition.server
+        known = list(draft.definition.operations) if server is None else server.tools
+        if known is not None and operation not in known:
+            what = "operation" if server is None else f"tool of `{name}`"
+            self.resolved.report.unknown("E233", what, operation, known, at)
             return None
         return draft, operation
 
@@ -99,13 +103,29 @@ class Toolbox:
         """The tool of a step: named, or defined in place."""
         if not isinstance(text, str):
             lowered = self.lower(text, place, kind)
-            return None if self.resolved.report.vague(text.at) else (lowered, None)
+            if self.resolved.report.vague(text.at):
+                return None
+            return self._only_one(lowered, at) if lowered.definition.server is not None else (lowered, None)
         found = self.refer(text, at)
+        if found is not None and found[1] is None and found[0].definition.server is not None:
+            hint = f"write `{text}.NAME`, with the name of one of them"
+            self.resolved.report.error("E233", f"`{text}` stands for all tools of a server", at, hint=hint)
+            return None
         if found is not None and found[1] is None and found[0].definition.kind == "files":
             known = ", ".join(f"`{text}.{one}`" for one in found[0].definition.operations)
             self.resolved.report.error("E233", f"`{text}` has several operations", at, hint=f"write one of {known}")
             return None
         return found
+
+    def _only_one(self, lowered: ToolDraft, at: Path) -> tuple[ToolDraft, str | None] | None:
+        """The one tool of a server that stands in place."""
+        match lowered.definition.server:
+            case ServerDef(tools=(name,)):
+                return lowered, name
+            case _:
+                hint = "name the one that is called: `tools: [NAME]`"
+                self.resolved.report.error("E233", "a server in place has to say which tool is called", at, hint=hint)
+                return None
 
     def lower(self, tool: ToolBase, place: Place, name: str) -> ToolDraft:
         """One definition. ``place`` is where it stands; a named tool sees no step."""
@@ -125,14 +145,21 @@ class Toolbox:
             input=None if visible is None else to_schema(visible),
             output=None if tool.output is None or output is None else to_schema(output),
             fixed=self._fixed(tool, inner, given),
-            config=self._config(tool, inner),
+            config=server_config(tool, place, self.resolved)
+            if isinstance(tool, written.McpTool)
+            else self._config(tool, inner),
             on_doubt=self.on_doubt(tool.on_doubt, (*tool.at, "on_doubt"), inner),
             timeout=None if tool.timeout is None else place.duration(tool.timeout, (*tool.at, "timeout")),
             max_output=tool.max_output or 65536,
             dir=self.folder if tool.dir is None else inner.text(tool.dir, (*tool.at, "dir")),
             operations=self._operations(tool),
             sandbox=tool.sandbox or "none",
+            approve=approve_of(tool, inner),
+            allow=tuple(tool.allow or ()),
+            deny=tuple(tool.deny or ()),
+            server=server_of(tool, inner) if isinstance(tool, written.McpTool) else None,
         )
+        check_rules(tool, definition, given, inner)
         return ToolDraft(definition=definition, input=visible, output=output, fixed=fixed)
 
     def _check_fields(self, tool: ToolBase) -> None:
@@ -204,6 +231,8 @@ class Toolbox:
         """A use of a tool with some arguments, for the checks."""
         draft, operation = found
         name = draft.definition.name
+        if draft.definition.server is not None:
+            return Call(tool=f"{name}.{operation}", at=at, input=ANYTHING, args=args)
         if operation is not None:
             schema = from_schema(FILE_OPERATIONS[operation].input)
             return Call(tool=f"{name}.{operation}", at=at, input=cast("ObjectType", schema), args=args)

@@ -36,7 +36,9 @@ class Divergence:
         return f"record {self.seq} ({self.path or 'the run'}): {self.problem}"
 
 
-_WORLD = frozenset({"received", "cancel_requested", "paused", "fired", "resolved", "limit_reached", "budget_added"})
+_WORLD = frozenset(
+    {"received", "cancel_requested", "paused", "fired", "answered", "resolved", "limit_reached", "budget_added"}
+)
 
 
 def verify(graph: Graph, records: Sequence[Record], *, run_id: str) -> Divergence | None:

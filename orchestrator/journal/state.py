@@ -32,15 +32,16 @@ class StepState:
     attempts since; ``expanded`` what was decided at run time, ``fired`` the timer that went off (at ``fired_seq``),
     ``resolved`` what a person said; ``model`` which one of a fallback's the attempt calls, or the next one will.
     ``asked`` is the question for approval that it waits on (at ``asked_at``, ``asked_seq``), until the call starts, and
-    ``answered`` the last answer to one. ``limit`` is the budget that stopped it; ``last``: the attempt is an agent's last turn under one. Of an open attempt
-    ``need`` is what it reserved, ``accounts`` are those that it did so in, and ``begun`` is when.
+    ``answered`` the last answer to one. ``limit`` is the budget that stopped it; ``last``: the attempt is an agent's
+    last turn under one. Of an open attempt ``need`` is what it reserved, ``accounts`` are those that it did so in, and
+    ``begun`` is when.
     """
 
     __slots__ = (
-        "accounts", "answered", "asked", "asked_at", "asked_seq", "attempt", "begun", "cost", "effect", "ended_at", "ended_seq", "error", "expanded", "failures",
-        "files", "fired", "fired_seq", "handled", "key", "last", "limit", "logical", "lost", "model", "need", "open",
-        "output", "output_size", "overflow", "path", "reply", "request", "reserve", "resolved", "retry_at", "round",
-        "started_at", "status", "tokens", "tool", "waiting",
+        "accounts", "answered", "asked", "asked_at", "asked_seq", "attempt", "begun", "cost", "effect", "ended_at",
+        "ended_seq", "error", "expanded", "failures", "files", "fired", "fired_seq", "handled", "key", "last", "limit",
+        "logical", "lost", "model", "need", "open", "output", "output_size", "overflow", "path", "reply", "request",
+        "reserve", "resolved", "retry_at", "round", "started_at", "status", "tokens", "tool", "waiting",
     )  # fmt: skip
 
     def __init__(self, path: str) -> None:

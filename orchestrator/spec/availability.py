@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.spec import agents, document, fields, steps, tools
+from orchestrator.spec import document, fields, steps, tools
 from orchestrator.spec.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
@@ -24,25 +24,26 @@ _FIELDS: Final[tuple[tuple[type[Model], str], ...]] = (
     (steps.AskStep, "ask"),
     (steps.WaitStep, "wait"),
     (steps.PipelineStep, "pipeline"),
-    (tools.ToolBase, "allow deny"),
-    (tools.McpTool, "mcp"),
     (tools.SqlTool, "sql"),
     (tools.PipelineTool, "pipeline"),
     (tools.AskTool, "ask"),
-    (
-        agents.AgentEntry,
-        "delegates handoffs spawn plan",
-    ),
 )
 """Fields that nothing performs, of a model and of what derives from it."""
 
 
+def unperformed() -> frozenset[str]:
+    """The kinds of steps that nothing performs."""
+    return frozenset(
+        name
+        for kind, names in _FIELDS
+        if issubclass(kind, steps.StepBase)
+        for name in names.split()
+        if name in steps.STEP_KINDS
+    )
+
+
 def _is(*values: Any) -> Callable[[Any], bool]:
     return lambda value: value in values
-
-
-def _not(*values: Any) -> Callable[[Any], bool]:
-    return lambda value: value not in values
 
 
 _VALUES: Final[tuple[tuple[type[Model], str, Callable[[Any], bool]], ...]] = (
@@ -50,7 +51,6 @@ _VALUES: Final[tuple[tuple[type[Model], str, Callable[[Any], bool]], ...]] = (
     (steps.GroupStep, "join", _is("first")),
     (steps.MapStep, "join", _is("first")),
     (steps.JoinRule, "mode", _is("first")),
-    (tools.ToolBase, "approve", _not("never")),
 )
 """Values of fields that nothing performs."""
 

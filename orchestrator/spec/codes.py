@@ -78,11 +78,14 @@ TOPOLOGY: Final = {
     "E404": "the same thing twice",
     "E405": "a model swap without its model",
     "E406": "models that fall back on each other",
+    "E450": "agents that come back to themselves without a bound",
+    "E451": "what a plan may not have",
     "E460": "unknown provider",
     "E470": "a budget over the one around it",
     "E471": "a model without a price under a budget in dollars",
     "E472": "a budget that nothing can finish under",
     "E473": "a budget that lets nothing run",
+    "E480": "this is no rule",
 }
 
 WARNINGS: Final[dict[str, str]] = {

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.agents.compaction import transcript
 from orchestrator.agents.conversation import as_text
+from orchestrator.engine import permissions
 from orchestrator.engine.activation import Intent, Phase
 from orchestrator.engine.steps.common import Base, Wrong
 from orchestrator.engine.steps.effect import Effects
 from orchestrator.engine.steps.hook import changed, next_hook
 from orchestrator.engine.steps.listing import resolve
 from orchestrator.graph.nodes import AgentConfig, CallConfig, Node
+from orchestrator.journal.records import Draft
 from orchestrator.jsonish import hash_of
 from orchestrator.spec.types import check_value
 
@@ -33,7 +35,52 @@ class Call(Effects):
             return
         if (step is None or step.status == "new") and not self._ready(decider, act):
             return
+        if step is not None and permissions.pending(step):
+            self.permit(decider, act, step, not_before=step.retry_at or 0)
+            return
         super().decide(decider, act, step)
+
+    def permit(self, decider: Decider, act: Act, step: StepState | None, *, not_before: int = 0) -> None:
+        """Permit it if the policy does; else it has failed, or waits for a person."""
+        if not permissions.guarded(cast("CallConfig", act.node.config).tool) or self._cleared(decider, act, step):
+            super().permit(decider, act, step, not_before=not_before)
+
+    def _cleared(self, decider: Decider, act: Act, step: StepState | None) -> bool:
+        config = cast("CallConfig", act.node.config)
+        args = _args(decider, act, config)
+        verdict = permissions.judge(decider, act, config, _with_nulls(args, config.tool))
+        if verdict.kind == "ask":
+            return self._approved(decider, act, step, args)
+        decider.timers.pop(act.path, None)
+        if verdict.kind == "deny":
+            decider.fail(act, "denied", verdict.why)
+        return verdict.kind == "allow"
+
+    def _approved(self, decider: Decider, act: Act, step: StepState | None, args: dict[str, Any]) -> bool:
+        """Whether a person has approved this very call; asks where nobody has said anything of it."""
+        config = cast("CallConfig", act.node.config)
+        name = permissions.name_of(config)
+        intent = self.intent(decider, act)
+        intent.attempt = 1 if step is None else step.attempt + 1
+        request = permissions.request_of(config, intent, args)
+        answer = None if step is None else step.answered
+        if decider.state.approve == "never":
+            decider.fail(act, "denied", f"`{name}` needs an approval, and this run asks nobody")
+        elif answer is None or answer["request"] != request:
+            self._ask(decider, act, step, permissions.question(config, intent, args, request))
+        elif answer["choice"] == "approve":
+            decider.timers.pop(act.path, None)
+            decider.tell_owner(act, waits=False)
+            return True
+        else:
+            decider.fail(act, "denied", permissions.refusal(name, answer))
+        return False
+
+    def _ask(self, decider: Decider, act: Act, step: StepState | None, question: dict[str, Any]) -> None:
+        """Put the question to whoever may answer it, once; it ends with the step's timeout."""
+        if step is None or step.asked is None or step.waiting is None or step.asked["request"] != question["request"]:
+            decider.record(Draft("waiting", act.path, question))
+        decider.wait_for_answer(act)
 
     def _ready(self, decider: Decider, act: Act) -> bool:
         """Whether all hooks have seen the call, and none of them has given its result."""
@@ -76,7 +123,7 @@ class Call(Effects):
             effect=effect_of(config),
             request=request,
             timeout=min((t for t in (timeout, own) if t is not None), default=None),
-            tool=tool.name,
+            tool=permissions.name_of(config) if tool.kind == "mcp" else tool.name,
         )
 
     def doubt(self, decider: Decider, act: Act, step: StepState) -> None:

@@ -1,0 +1,129 @@
+"""Whether a call may be made: ``deny``, then ``allow``, then ``approve``; pure, on what is recorded.
+
+Policy is that of the graph the run started with, and of ``--approve``, which is recorded too. Nothing that a model, a
+tool or a hook says is part of it: they bring arguments, and these are what it is applied to, at every attempt and after
+every resume. An approval holds for the hash of the exact call that a person was shown, and for no other one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from orchestrator.engine.steps.common import Wrong
+from orchestrator.expr.rules import read_rule
+from orchestrator.jsonish import dumps, hash_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.engine.activation import Act, Intent
+    from orchestrator.engine.decide import Decider
+    from orchestrator.graph.nodes import CallConfig, ToolDef
+    from orchestrator.journal.state import StepState
+
+CHOICES = ("approve", "deny")
+"""What may be answered."""
+
+TEXT = 4_000
+"""Characters of one text among the arguments that a question shows."""
+
+WHOLE = 24_000
+"""Characters of all that it shows: a question fits a record."""
+
+_PATHS = frozenset({"path"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the policy says of a call; ``why`` is for the model or the person who made it."""
+
+    kind: Literal["allow", "deny", "ask"]
+    why: str = ""
+
+
+_ALLOW = Verdict("allow")
+
+
+def guarded(tool: ToolDef) -> bool:
+    """Whether there is anything to judge."""
+    return tool.approve not in (None, "false") or bool(tool.allow or tool.deny)
+
+
+def name_of(config: CallConfig) -> str:
+    """A call's tool, as rules name it."""
+    return config.tool.name if config.operation is None else f"{config.tool.name}.{config.operation}"
+
+
+def judge(decider: Decider, act: Act, config: CallConfig, args: Mapping[str, Any]) -> Verdict:
+    """What the tool's own policy says. Raises Wrong where ``approve`` gives neither true nor false, EvalError."""
+    tool, name = config.tool, name_of(config)
+    said = _plain_paths(args) if tool.kind == "files" else args
+    for text in tool.deny:
+        if read_rule(text).meets(name, said):
+            return Verdict("deny", f"`{name}` is denied by the rule `{text}`")
+    if any(read_rule(text).meets(name, said) for text in tool.allow):
+        return _ALLOW
+    if tool.approve is None:
+        # With `allow` alone, it is the whole of what may be called.
+        return Verdict("deny", f"no rule of `allow` permits this call of `{name}`") if tool.allow else _ALLOW
+    asks = decider.evaluate(act, tool.approve, "approve", env={**act.scope.env, "args": args})
+    if not isinstance(asks, bool):
+        raise Wrong("expression", "`approve` gives neither true nor false")
+    return Verdict("ask") if asks else _ALLOW
+
+
+def _plain_paths(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Paths as the files tool takes them: no other way of writing one leads around a rule."""
+    return {
+        key: "/".join(part for part in value.split("/") if part not in ("", ".")) or "."
+        if key in _PATHS and isinstance(value, str) and not value.startswith("/")
+        else value
+        for key, value in args.items()
+    }
+
+
+def request_of(config: CallConfig, intent: Intent, args: Mapping[str, Any]) -> str:
+    """The hash of the exact call: what an approval is bound to."""
+    return hash_of({"tool": name_of(config), "args": dict(args), "input": intent.hash})
+
+
+def question(config: CallConfig, intent: Intent, args: Mapping[str, Any], request: str) -> dict[str, Any]:
+    """The body of ``waiting``."""
+    return {
+        "reason": "approval",
+        "tool": name_of(config),
+        "args": shown(dict(args)),
+        "request": request,
+        "attempt": intent.attempt,
+    }
+
+
+def pending(step: StepState | None) -> bool:
+    """Whether a step's last word is a question for approval, answered or not."""
+    return step is not None and step.status == "waiting" and step.asked is not None
+
+
+def refusal(name: str, answer: Mapping[str, Any]) -> str:
+    """What whoever made the call is told of a person's no."""
+    comment = f": {answer['comment']}" if answer.get("comment") else ""
+    return f"{answer.get('by') or 'a person'} did not approve `{name}`{comment}"
+
+
+def shown(value: Any) -> Any:
+    """Arguments for a person to read: long texts are cut, and say by how much."""
+    cut = _cut(value)
+    whole = dumps(cut)
+    if len(whole) <= WHOLE:
+        return cut
+    return f"{whole[:WHOLE]}… ({len(dumps(value)) - WHOLE} more characters)"
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= TEXT else f"{value[:TEXT]}… ({len(value) - TEXT} more characters)"
+    if isinstance(value, list):
+        return [_cut(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: _cut(item) for key, item in cast("dict[str, Any]", value).items()}
+    return value

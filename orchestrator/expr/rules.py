@@ -1,0 +1,136 @@
+"""Rules of ``allow`` and ``deny``: ``tool``, ``tool(argument: pattern, …)``.
+
+A rule speaks of a call by its tool's name (``fetch``, ``fs.write``) and of the texts of its arguments. Patterns are of
+the whole text: ``*`` stands for any characters, ``?`` for one, a backslash takes the next one as it is. RE2 matches
+them: the time is linear, whatever a model sends.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from orchestrator.jsonish import clean_text, dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MAX_LENGTH: Final = 1000
+_NAME: Final = re.compile(r"[A-Za-z0-9_*?][A-Za-z0-9_.*?/-]*")
+_ARGUMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+class BadRule(ValueError):
+    """What is no rule; the message is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``name`` and the texts of ``args`` are patterns; a call must meet all of them."""
+
+    name: str
+    args: tuple[tuple[str, str], ...] = ()
+
+    def covers(self, name: str) -> bool:
+        """Whether the rule speaks of calls of ``name`` at all."""
+        return _meets(self.name, name)
+
+    def meets(self, name: str, args: Mapping[str, Any]) -> bool:
+        """Whether a call is one that the rule means; an argument that is not given counts as null."""
+        return self.covers(name) and all(_meets(wanted, text_of(args.get(key))) for key, wanted in self.args)
+
+
+@lru_cache(1024)
+def read_rule(text: str) -> Rule:
+    """The rule of a text. Raises BadRule."""
+    if len(text) > MAX_LENGTH:
+        raise BadRule(f"a rule has at most {MAX_LENGTH} characters")
+    name, bracket, rest = text.strip().partition("(")
+    name = name.rstrip()
+    if not _NAME.fullmatch(name):
+        raise BadRule(f"{name[:80]!r} is no name of a tool")
+    if not bracket:
+        return Rule(name)
+    if not rest.endswith(")"):
+        raise BadRule("the rule ends without its `)`")
+    args: dict[str, str] = {}
+    for part in _parts(rest[:-1]):
+        key, colon, wanted = part.partition(":")
+        key = key.strip()
+        if not colon or not _ARGUMENT.fullmatch(key):
+            raise BadRule(f"{part.strip()[:80]!r} is not of the form `argument: pattern`")
+        if key in args:
+            raise BadRule(f"`{key}` stands twice")
+        args[key] = _trimmed(wanted)
+    return Rule(name, tuple(args.items()))
+
+
+def _parts(text: str) -> Iterator[str]:
+    """What commas part, but for those behind a backslash."""
+    start = index = 0
+    while index < len(text):
+        if text[index] == "\\":
+            index += 1
+        elif text[index] == ",":
+            yield text[start:index]
+            start = index + 1
+        index += 1
+    yield text[start:]
+
+
+def _trimmed(pattern: str) -> str:
+    """Without the blanks around it. One that is meant stands behind a backslash."""
+    pattern = pattern.lstrip()
+    bare = pattern.rstrip()
+    slashes = len(bare) - len(bare.rstrip("\\"))
+    if not bare or slashes % 2 and len(bare) == len(pattern):
+        raise BadRule("a pattern is empty, or ends with a backslash; `*` stands for any text")
+    return pattern[: len(bare) + slashes % 2]
+
+
+def _meets(pattern: str, text: str) -> bool:
+    if pattern == "*":
+        return True
+    from orchestrator.expr.patterns import searcher
+
+    return searcher(_expression(clean_text(pattern)))(clean_text(text))
+
+
+@lru_cache(1024)
+def _expression(pattern: str) -> str:
+    """A pattern in RE2's own syntax."""
+    out: list[str] = []
+    chars = iter(pattern)
+    for char in chars:
+        match char:
+            case "*":
+                out.append(".*")
+            case "?":
+                out.append(".")
+            case "\\":
+                out.append(_literal(next(chars)))
+            case _:
+                out.append(_literal(char))
+    return rf"(?s)\A{''.join(out)}\z"
+
+
+def _literal(char: str) -> str:
+    return char if char.isalnum() or ord(char) > 127 else f"\\x{ord(char):02x}"
+
+
+def text_of(value: Any) -> str:
+    """The text of an argument: text as it is, anything else as JSON, whole numbers without a fraction."""
+    return value if isinstance(value, str) else dumps(_whole(value))
+
+
+def _whole(value: Any) -> Any:
+    """``1.0`` is no other number than ``1``."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in cast("dict[str, Any]", value).items()}
+    return value
