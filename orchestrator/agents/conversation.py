@@ -82,6 +82,11 @@ class Conversation:
         blocks = [*map(block_of, files), {"type": "text", "text": text or " "}]
         self._add({"role": "user", "content": blocks}, weight=sum(map(weight_of, files)))
 
+    def go_on(self, text: str) -> None:
+        """Something said after an end: it is to be answered."""
+        self.add_user(text)
+        self.stop = ""
+
     def add_reply(self, reply: dict[str, Any]) -> None:
         """A model's reply, as its record holds it: ``{"content": [blocks], "stop": …}``."""
         self.turn += 1

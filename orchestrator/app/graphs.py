@@ -10,7 +10,7 @@ from orchestrator.graph.nodes import AgentConfig, CallConfig, GroupConfig, MapCo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.graph.nodes import Block, Graph, ModelDef, Node, ToolDef
+    from orchestrator.graph.nodes import AgentDef, Block, Graph, ModelDef, Node, ToolDef
 
 
 def walk(graph: Graph) -> Iterator[tuple[Node, Node | None, dict[str, str]]]:
@@ -47,27 +47,26 @@ def _node(
 def models_of(graph: Graph) -> dict[str, ModelDef]:
     """The models that agents of the graph call, by name; of a fallback, those that it stands for."""
     found: dict[str, ModelDef] = {}
-    for node, _, _ in walk(graph):
-        if isinstance(node.config, AgentConfig):
-            agent = node.config.agent
-            summing = () if agent.context is None or agent.context.model is None else (agent.context.model,)
-            for named in (agent.model, *summing):
-                for model in named.chain or (named,):
-                    found.setdefault(model.name, model)
+    for agent in agents_of(graph):
+        summing = () if agent.context is None or agent.context.model is None else (agent.context.model,)
+        made = () if agent.spawn is None else agent.spawn.models
+        for named in (agent.model, *summing, *made):
+            for model in named.chain or (named,):
+                found.setdefault(model.name, model)
     return found
+
+
+def agents_of(graph: Graph) -> list[AgentDef]:
+    """Every agent of the graph: those of steps, and those that they can come to."""
+    configs = [node.config for node, _, _ in walk(graph)]
+    return [*(config.agent for config in configs if isinstance(config, AgentConfig)), *graph.agents.values()]
 
 
 def tools_of(graph: Graph) -> list[ToolDef]:
     """Every tool that a step or an agent of the graph may call."""
-    found: list[ToolDef] = []
-    for node, _, _ in walk(graph):
-        match node.config:
-            case CallConfig(tool=tool):
-                found.append(tool)
-            case AgentConfig(agent=agent):
-                found.extend(agent.tools)
-            case _:
-                pass
+    found = [node.config.tool for node, _, _ in walk(graph) if isinstance(node.config, CallConfig)]
+    for agent in agents_of(graph):
+        found += (*agent.tools, *(agent.spawn.tools if agent.spawn is not None else ()))
     return found
 
 

@@ -10,8 +10,10 @@ from orchestrator.compiler.constants import check_url
 from orchestrator.compiler.context import context_of, hooks_of
 from orchestrator.compiler.drafts import AgentDraft
 from orchestrator.compiler.keeping import built_into, kept_by
+from orchestrator.compiler.topology import named_apart, reaching, unknown_agent
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import AgentDef, ModelDef
+from orchestrator.graph.reach import passed_to
 from orchestrator.spec.types import ANY, INTEGER, STRING, ListType, to_schema
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.expr.values import Value
     from orchestrator.graph.nodes import ToolDef
     from orchestrator.spec.agents import AgentEntry, ModelEntry, ScriptedReply
+    from orchestrator.spec.types import Type
 
 SCRIPTED: Final[Mapping[str, Entry]] = {
     "agent": STRING,
@@ -75,26 +78,59 @@ class Cast:
     place: Place
     models: dict[str, ModelDef] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     named: dict[str, AgentDraft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    definitions: dict[str, AgentDef] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    entered: list[AgentDef] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    _others: list[str] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
 
     def use(self, agent: str | AgentEntry, at: Path, place: Place, name: str) -> AgentDraft | None:
         """The agent of a step: named, or defined in place, where it goes by the step's name.
 
-        None where there is none, which is said, and where it is not known what it gives.
+        None where there is none, which is said, and where it is not known what it gives. All that it can come to are
+        lowered with it.
         """
+        found = self._used(agent, at, place, name)
+        while self._others:
+            self._name(self._others.pop())
+        return found
+
+    def _used(self, agent: str | AgentEntry, at: Path, place: Place, name: str) -> AgentDraft | None:
         if not isinstance(agent, str):
             lowered = self.lower(agent, place, name, at)
             return None if self.resolved.report.vague(at) else lowered
-        entry = self.resolved.find("agents", agent, at)
-        if entry is None:
+        if self.resolved.find("agents", agent, at) is None:
             return None
-        if agent not in self.named:
-            self.named[agent] = self.lower(entry, self.place, agent, ("agents", agent))
+        self._name(agent)
         return None if self.resolved.report.vague(("agents", agent)) else self.named[agent]
+
+    def _name(self, name: str) -> None:
+        """Lower an agent that has a name, once."""
+        if name not in self.named:
+            lowered = self.lower(self.resolved.agents[name], self.place, name, ("agents", name))
+            self.named[name] = lowered
+            self.definitions[name] = lowered.definition
+
+    def other(self, name: str, at: Path) -> bool:
+        """Whether an agent that another one names is there; where it is not, that is said."""
+        if name not in self.resolved.agents:
+            unknown_agent(name, self.resolved.agents, at, self.resolved.report)
+            return False
+        self.resolved.used.add(("agents", name))
+        self._others.append(name)
+        return True
+
+    def outputs_of(self, agent: AgentDraft) -> list[Type | None]:
+        """What each agent gives that may have control when such a step ends; None is text."""
+        found: list[Type | None] = [agent.output]
+        for name in passed_to(agent.definition, self.definitions):
+            vague = self.resolved.report.vague(("agents", name))
+            if self.named[name] is not agent:
+                found.append(ANY if vague else self.named[name].output)
+        return found
 
     def lower(self, agent: AgentEntry, place: Place, name: str, at: Path) -> AgentDraft:
         """One definition."""
         output = self.resolved.maybe_type(agent.output, (*at, "output"))
-        tools, operations = self._tools(agent.tools or [], (*at, "tools"))
+        tools, operations = self.tools_of(agent.tools or [], (*at, "tools"))
         definition = AgentDef(
             name=name,
             model=self._model(agent.model, at),
@@ -116,9 +152,11 @@ class Cast:
             definition = replace(definition, context=context, hooks=hooks)
         if agent.turns is not None:
             definition = replace(definition, turns=place.limit(agent.turns, (*at, "turns"), want=INTEGER))
+        definition = replace(definition, **reaching(agent, definition, at, place, self))
+        self.tools.built_in |= named_apart(definition, at, self.resolved.report)
         return AgentDraft(definition=definition, output=output)
 
-    def _tools(self, names: list[str], at: Path) -> tuple[tuple[ToolDef, ...], dict[str, tuple[str, ...]]]:
+    def tools_of(self, names: list[str], at: Path) -> tuple[tuple[ToolDef, ...], dict[str, tuple[str, ...]]]:
         """The tools of a list, and of those with operations the ones that are given."""
         tools: dict[str, ToolDef] = {}
         operations: dict[str, tuple[str, ...]] = {}
@@ -129,7 +167,7 @@ class Cast:
             definition, operation = found[0].definition, found[1]
             given = (operation,) if operation else tuple(definition.operations)
             before = operations.get(definition.name, ())
-            if definition.name in tools and (not given or set(given) & set(before)):
+            if definition.name in tools and (not given or not before or set(given) & set(before)):
                 self.resolved.report.error("E404", f"the tool `{text}` stands twice", (*at, index))
             tools[definition.name] = definition
             if given:
@@ -147,9 +185,9 @@ class Cast:
             return ModelDef(name="", settings={})
         own, entry = cast("tuple[str, ModelEntry]", found)
         self.resolved.used.add(("models", own))
-        return self._model_of(own, entry)
+        return self.model_of(own, entry)
 
-    def _model_of(self, own: str, entry: ModelEntry) -> ModelDef:
+    def model_of(self, own: str, entry: ModelEntry) -> ModelDef:
         if own not in self.models:
             self.models[own] = self._entry(own, entry) if entry.fallback is None else self._chain(own, entry)
         return self.models[own]
@@ -158,7 +196,7 @@ class Cast:
         """A fallback: those that its list stands for, each once. What is wrong with it, ``checks.models`` says."""
         found = leaves(self.resolved.models, own, entry)
         self.resolved.used.update(("models", name) for name in found.walked)
-        chain = tuple(self._model_of(name, each) for name, each in found.entries.items())
+        chain = tuple(self.model_of(name, each) for name, each in found.entries.items())
         return ModelDef(name=own, settings={"provider": Const("fallback")}, chain=chain)
 
     def _entry(self, name: str, entry: ModelEntry) -> ModelDef:

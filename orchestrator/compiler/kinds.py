@@ -23,13 +23,16 @@ from orchestrator.graph.nodes import (
     ToolDef,
 )
 from orchestrator.spec import steps as written
-from orchestrator.spec.types import ANY, INTEGER, STRING, to_schema
+from orchestrator.spec.types import ANY, INTEGER, NEVER, STRING, join, to_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchestrator.compiler.drafts import Draft, ToolDraft
     from orchestrator.compiler.fields import Place
     from orchestrator.compiler.lower import Lowering
     from orchestrator.expr.values import Value
+    from orchestrator.spec.types import Type
 
 NOTHING: Final = SetConfig(values=Const({}))
 
@@ -79,8 +82,11 @@ class Kinds:
             self.draft.known = ANY
             return NOTHING
         agent, said = found.definition, self.draft.said
-        self.draft.known = found.output or STRING
-        self.draft.checked = found.output is not None
+        self.lowering.agents.entered.append(agent)
+        given = self.lowering.agents.outputs_of(found)
+        self.draft.known = joined(one or STRING for one in given)
+        # Where control may pass on, each agent is held to its own type.
+        self.draft.checked = found.output is not None and len(given) == 1
         if said is not None:
             agent = replace(agent, output=to_schema(said))
             self.draft.known = None
@@ -97,7 +103,7 @@ class Kinds:
         at = at if step.with_ is not None else (*step.at, "tool")
         self.draft.calls.append(self.lowering.tools.call(found, at, None if args is None else self.place.sites[-1]))
         definition = self._typed(tool)
-        if operation is not None:
+        if operation is not None and definition.server is None:
             self.draft.known = OPERATION_OUTPUTS[operation]
         return CallConfig(tool=definition, args=args, operation=operation)
 
@@ -227,6 +233,14 @@ class Kinds:
             status=self.place.maybe(body.status, (*at, "status"), want=INTEGER),
             detail=self.place.maybe(body.detail, (*at, "detail")),
         )
+
+
+def joined(types: Iterable[Type]) -> Type:
+    """The type of what has one of several."""
+    found: Type = NEVER
+    for each in types:
+        found = join(found, each)
+    return found
 
 
 def isolated(step: written.PythonStep) -> bool:

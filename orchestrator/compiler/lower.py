@@ -26,6 +26,7 @@ from orchestrator.graph.nodes import (
     Node,
     Retry,
 )
+from orchestrator.graph.reach import reached
 from orchestrator.spec import steps as written
 from orchestrator.spec.types import INTEGER, nullable, to_schema
 
@@ -83,6 +84,7 @@ def lower(resolved: Resolved) -> Lowered:
         secrets=resolved.secrets,
         outputs={key: out.value(data, ("outputs", key)) for key, data in (document.outputs or {}).items()},
         on_failure=None if on_failure is None else on_failure.node,
+        agents=reached(lowering.agents.entered, lowering.agents.definitions),
         budget=budget_def(document.budget),
         hooks=hooks_of(document.hooks, tools, ("hooks",)),
         dir=folder,
@@ -224,7 +226,7 @@ class Lowering:
             description=step.description or "",
             at=str(self.report.mark(at, key=True)),
         )
-        draft.node = replace(node, definition=self.definitions.hash(node))
+        draft.node = replace(node, definition=self.definitions.hash(node, self.agents.definitions))
         return draft
 
     def _needs(self, step: written.Step, place: Place) -> None:

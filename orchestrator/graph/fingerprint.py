@@ -9,12 +9,14 @@ hash of the bytes in which it is stored.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import (
     PLAIN,
     AgentConfig,
+    AgentDef,
     Block,
     CallConfig,
     Config,
@@ -28,7 +30,11 @@ from orchestrator.graph.nodes import (
     ToolDef,
     to_json,
 )
+from orchestrator.graph.reach import reached
 from orchestrator.jsonish import hash_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _NOWHERE = frozenset({"at", "sources"})
 _FOR_PEOPLE = frozenset({"Node", "Graph"})
@@ -47,22 +53,25 @@ class Definitions:
 
     def __init__(self) -> None:
         # The thing is kept with its hash: while it lives, no other thing has its id.
-        self._known: dict[int, tuple[ToolDef | ModelDef, str]] = {}
+        self._known: dict[int, tuple[ToolDef | ModelDef | AgentDef, str]] = {}
 
-    def hash(self, node: Node) -> str:
+    def hash(self, node: Node, agents: Mapping[str, AgentDef] = MappingProxyType({})) -> str:
         """SHA-256 of the node's own text after resolution: without its name, place, order, budgets and inner nodes:
-        what it may spend changes no result."""
+        what it may spend changes no result. Of an agent, those that it can come to are a part; ``agents`` are all."""
         fallback = None if node.fallback is None else _NO_NODE
         own = replace(
             node, name="", id="", needs=(), definition="", budget=None, config=_own(node.config), fallback=fallback
         )
         shared = [self._shared(thing) for thing in _shared(node.config)]
+        if isinstance(node.config, AgentConfig):
+            shared += [self._shared(agent) for agent in reached([node.config.agent], agents).values()]
         return hash_of([_portable(to_json(own)), *shared])
 
-    def _shared(self, thing: ToolDef | ModelDef) -> str:
+    def _shared(self, thing: ToolDef | ModelDef | AgentDef) -> str:
         found = self._known.get(id(thing))
         if found is None:
-            found = self._known[id(thing)] = (thing, hash_of(_portable(to_json(thing))))
+            own = _unbudgeted(thing) if isinstance(thing, AgentDef) else thing
+            found = self._known[id(thing)] = (thing, hash_of(_portable(to_json(own))))
         return found[1]
 
 
@@ -79,7 +88,7 @@ def _shared(config: Config) -> tuple[ToolDef | ModelDef, ...]:
 def _own(config: Config) -> Config:
     match config:
         case AgentConfig(agent=agent):
-            return replace(config, agent=replace(agent, model=_NO_MODEL, tools=(), budget=None))
+            return replace(config, agent=replace(_unbudgeted(agent), model=_NO_MODEL, tools=()))
         case CallConfig():
             return replace(config, tool=_NO_TOOL)
         case GroupConfig():
@@ -91,6 +100,16 @@ def _own(config: Config) -> Config:
             return replace(config, cases=dict.fromkeys(config.cases, _NO_NODE), otherwise=otherwise)
         case _:
             return config
+
+
+def _unbudgeted(agent: AgentDef) -> AgentDef:
+    return replace(
+        agent,
+        budget=None,
+        delegates={name: replace(one, budget=None) for name, one in agent.delegates.items()},
+        spawn=agent.spawn and replace(agent.spawn, budget=None),
+        plan=agent.plan and replace(agent.plan, budget=None),
+    )
 
 
 def _portable(data: Any) -> Any:

@@ -455,7 +455,7 @@ def _is_default(f: Any, value: Any) -> bool:
 _CODEC = _Codec()
 
 
-def to_json(graph: Graph | Node | ToolDef | ModelDef) -> dict[str, Any]:
+def to_json(graph: Graph | Node | ToolDef | ModelDef | AgentDef) -> dict[str, Any]:
     """The JSON form; its canonical bytes are what is hashed and stored."""
     encode = _CODEC.encode(graph)
     return cast("dict[str, Any]", encode)

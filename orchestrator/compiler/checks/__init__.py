@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.compiler.checks import budgets, effects, models, scripted, types, unused
+from orchestrator.compiler.checks import budgets, delegation, effects, models, scripted, types, unused
 
 if TYPE_CHECKING:
     from orchestrator.compiler.lower import Lowered
@@ -16,6 +16,7 @@ def check(lowered: Lowered) -> Lowered:
     effects.check(lowered)
     models.check(lowered)
     budgets.check(lowered)
+    delegation.check(lowered)
     scripted.check(lowered)
     if lowered.resolved.report.whole and not lowered.resolved.report.failed:
         unused.check(lowered)

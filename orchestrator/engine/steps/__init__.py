@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from orchestrator.engine.steps import agent, call, control, group, hook, keeping, listing, map_, switch
+from orchestrator.engine.steps import (
+    agent,
+    call,
+    control,
+    group,
+    hook,
+    keeping,
+    listing,
+    made,
+    map_,
+    memory,
+    reach,
+    switch,
+)
 from orchestrator.engine.steps.common import failure_of, join_of, kind_of, micros
 
 if TYPE_CHECKING:
@@ -69,7 +82,12 @@ KINDS: dict[str, StepKind] = {
     "board_get": keeping.BoardGet(),
     "board_set": keeping.BoardSet(),
     "skill": keeping.Skill(),
+    "remember": memory.Remember(),
+    "recall": memory.Recall(),
     "agent": agent.Agent(),
+    "delegate": made.Counted(),
+    "spawn": made.Spawned(),
+    "handoff": reach.Handoff(),
     "turn": agent.Turn(),
     "summary": agent.Turn(),
     "steps": group.Group(),
