@@ -58,6 +58,8 @@ def remember(file: str, models: Mapping[str, str], entry: Entry, functions: list
     from orchestrator.graph.nodes import to_json
 
     path = _path(file, models)
+    if any(Path(name).name == "SKILL.md" for name in entry.graph.sources):
+        return  # what else is in the folder of a skill counts, and is no file that was read
     with suppress(OSError):
         files = {**entry.graph.sources, **{name: _digest(name) for name in functions}}
         body = {"files": files, "graph": to_json(entry.graph), "store": entry.store}

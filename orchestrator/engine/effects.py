@@ -16,6 +16,7 @@ from orchestrator.agents.conversation import last_text
 from orchestrator.agents.messages import FRAME_TOKENS, ModelRequest, Usage, without_thoughts
 from orchestrator.agents.turns import LAST, LAST_SIZE
 from orchestrator.engine import hooking, outcomes
+from orchestrator.engine.steps import memory
 from orchestrator.engine.steps.agent import asked_of, talk_of
 from orchestrator.graph.nodes import CallConfig
 from orchestrator.journal import points
@@ -198,7 +199,9 @@ class Effects:
                 return value
 
     async def _builtin(self, intent: Intent) -> Outcome:
-        """``read_result``."""
+        """``read_result``, ``remember`` and ``recall``."""
+        if intent.tool in ("remember", "recall"):
+            return await memory.perform(self._store, intent)
         blob = intent.request.get("blob")
         text: str = intent.request["text"] if blob is None else (await self._store.get_blob(blob)).decode()
         offset, limit = int(intent.request["offset"]), int(intent.request["limit"]) or 20_000

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.wire.messages_server import text, tool_use
+from tests.wire.openai_server import OpenAIServer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -227,6 +230,25 @@ def test_http(tmp_path: Path) -> None:
     assert [body for _, _, _, body in seen[2:]] == [{"celsius": 11.5}] * 2
 
 
+def test_openai(tmp_path: Path) -> None:
+    review = "Good lamp, bad box."
+    script = [
+        {"when": {"contains": "You judge"}, "content": [text('{"mood": "mixed", "why": "the box"}')], "bare": True},
+        {"content": [tool_use("c", "count", text="Thank you")], "bare": True},
+        {"when": {"results": 1, "contains": "2\\\\n"}, "content": [text("Thank you.")], "bare": True},
+    ]
+    with OpenAIServer(script) as server:
+        result = outputs(tmp_path, "openai.yaml", "-i", f"base={server.url}/v1", "-i", f"text={review}")
+        assert {call["path"] for call in server.calls} == {"/v1/chat/completions"}
+        assert all("authorization" not in call["headers"] for call in server.calls)
+    assert result == {"mood": "mixed", "answer": "Thank you."}
+
+
+def test_models(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "models.yaml", "-i", 'words=["sea", "sun"]') == {"poem": "A line on sea. A line on sun."}
+    assert (records(tmp_path, "started"), records(tmp_path, "failed")) == (4, 2)
+
+
 def test_http_with_no_server(tmp_path: Path) -> None:
     result = outputs(tmp_path, "http.yaml", "-i", "base=http://127.0.0.1:1", code=1)
     assert result["error"]["step"] == "get"
@@ -353,6 +375,15 @@ def test_notes(tmp_path: Path) -> None:
 def test_board(tmp_path: Path) -> None:
     assert outputs(tmp_path, "board.yaml") == {"writers": ["ann", "bob"], "left": ["Check the dates"]}
     assert orch(tmp_path, "verify", "@last", "--store", "sqlite:///runs.db").returncode == 0
+
+
+def test_memory(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "memory.yaml") == {"said": "I have learned something."}
+    assert outputs(tmp_path, "memory.yaml") == {"said": "I know it from another run - Oslo has trams."}
+
+
+def test_skills(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "skills.yaml") == {"said": "The skill has 7 lines. Resume says what has changed."}
 
 
 def test_every_spec_has_a_test_here() -> None:
