@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.providers.protocol import ModelContext
 
 HERE = Path(__file__).parent
-ENDS = {"done": 0, "paused": 5, "failed": 1, "held": 8}
+ENDS = {"done": 0, "paused": 5, "limited": 6, "failed": 1, "held": 8}
 
 
 @dataclass

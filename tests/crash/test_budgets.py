@@ -1,0 +1,131 @@
+"""A thousand calls at once under nested budgets, killed and taken up again at random: what the calls really cost, as
+another process keeps count of it, is never over what was allowed at that moment."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from orchestrator.clock import SystemClock
+from orchestrator.engine.decide import Decider, RunInfo
+from orchestrator.engine.verify import verify
+from orchestrator.journal.state import RunState, fold
+from orchestrator.journal.store import InboxRow
+from orchestrator.stores import open_store
+from tests.crash.checks import broken
+from tests.crash.lab import ENDS, Lab, records_of, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.crash.lab import Case
+
+HERE = Path(__file__).parent
+AGENTS = 1_000
+CALL = 5_500
+"""Micro-dollars of one call."""
+
+CAP = 100 * CALL
+KILLS = 50 if os.environ.get("ORCH_PROVE") else 6
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    found = Lab(tmp_path_factory.mktemp("budgets"), spec=HERE / "budgets.yaml", lease=15.0, shared=64)
+    yield found
+    found.close()
+
+
+def billed(lab: Lab, case: Case) -> int:
+    """What the calls cost, by the ledger: one that began was billed, whatever became of its reply."""
+    return CALL * sum(line["phase"] == "begin" for line in lab.ledger.lines(case.run_id))
+
+
+def state_of(case: Case) -> RunState:
+    return fold(records_of(case))
+
+
+def add(case: Case, number: int, micros: int) -> None:
+    """``orch budget --add``."""
+
+    async def send() -> None:
+        store = open_store(case.url)
+        await store.open()
+        try:
+            row = InboxRow(
+                run_id=case.run_id, request_id=f"budget:{number}", kind="budget", path="",
+                body={"add": {"usd": micros}}, by="lab", at=SystemClock().now(),
+            )  # fmt: skip
+            await store.send(row)
+        finally:
+            await store.aclose()
+
+    anyio.run(send)
+
+
+def check(lab: Lab, case: Case, cap: int) -> None:
+    """Never over: not the run, and none of the accounts inside it."""
+    state = state_of(case)
+    assert billed(lab, case) <= state.spend <= cap
+    decider = Decider(case.graph, state, RunInfo(case.run_id))
+    accounts = decider.budgets.accounts.values()
+    assert all((account.left(name) or 0) >= 0 for account in accounts for name in account.bounded)
+    inside: dict[str, int] = {}
+    for path, totals in state.accounts.items():
+        level = path.count("[")
+        inside[str(level)] = inside.get(str(level), 0) + totals.spent("usd")
+    # Each level of accounts has all that was spent, once.
+    assert set(inside.values()) == {state.spend}
+
+
+def smallest(records: list[Any]) -> int:
+    """The least that a call may take, of those that were recorded or refused."""
+    found = [record.body["reserve"]["usd"] for record in records if record.kind == "started"]
+    return min(found + [record.body["needed"] for record in records if record.kind == "limit_reached"])
+
+
+def test_a_run_that_nobody_kills_stops_where_no_call_fits_and_has_spent_what_the_ledger_says(lab: Lab) -> None:
+    case = lab.case()
+    assert lab.run(case) == ENDS["paused"]
+    records = records_of(case)
+    state = fold(records)
+    assert state.paused is not None
+    assert state.paused["reason"] == "limit"
+    check(lab, case, CAP)
+    assert state.spend == state.settled == billed(lab, case)
+    assert state.spend + smallest(records) > CAP
+    add(case, 1, AGENTS * 20_000)
+    assert lab.run(case, resume=True) == ENDS["done"]
+    assert billed(lab, case) == AGENTS * CALL
+    assert broken(lab, case, outputs={"said": [{"agents": ["hello"] * 100}] * 10}) == []
+
+
+def test_killed_at_random_it_is_never_over_what_it_may_spend(lab: Lab) -> None:
+    rng = random.Random(os.environ.get("ORCH_SEED", "budgets"))
+    case, cap, kills, added = lab.case(), CAP, 0, 0
+    while kills < KILLS:
+        code = lab.run(case, resume=bool(rows_of(case)), kill_after=rng.uniform(0.15, 0.9))
+        if not rows_of(case):
+            continue
+        check(lab, case, cap)
+        kills += code < 0
+        assert code in (-9, ENDS["paused"]), code
+        if state_of(case).paused is not None or rng.randrange(3) == 0:
+            added += 1
+            cap += (more := rng.randrange(20_000, 300_000))
+            add(case, added, more)
+    code = lab.run(case, resume=True)
+    assert code == ENDS["paused"], str(code) + "\n".join(path.read_text() for path in case.folder.glob("error-*"))
+    records = records_of(case)
+    check(lab, case, cap)
+    assert fold(records).spend + smallest(records) > cap
+    assert verify(case.graph, records, run_id=case.run_id) is None
+    ended = [record.path for record in records if record.kind == "done" and "/turn" in record.path]
+    assert len(ended) == len(set(ended))
