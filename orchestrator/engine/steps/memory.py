@@ -1,4 +1,4 @@
-"""``remember`` and ``recall``: facts over runs, in the store. What was recalled is recorded, and not looked up again."""
+"""``remember`` and ``recall``: facts over runs, in the store. What was recalled is recorded, not looked up again."""
 
 from __future__ import annotations
 
