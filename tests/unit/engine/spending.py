@@ -51,9 +51,21 @@ class Payer(Maker):
 class Budgeted(Rough):
     """A world in which calls cost, and start as budgets let them. ``most`` bounds what is added to them."""
 
-    def __init__(self, graph: Graph, *, seed: int, rough: bool = False, most: int = 6) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        seed: int,
+        rough: bool = False,
+        most: int = 6,
+        answer: Callable[[Intent], Any] | None = None,
+    ) -> None:
         self.most = most
+        self.chosen = answer
         super().__init__(graph, seed=seed, rough=rough)
+
+    def respond(self, intent: Intent) -> Any:
+        return super().respond(intent) if self.chosen is None else self.chosen(intent)
 
     def _build(self) -> None:
         super()._build()
