@@ -51,12 +51,12 @@ def main() -> int:
 
 
 def measure(bench: Bench, jobs: list[Job], reps: int, *, once: bool) -> tuple[Measured, list[str]]:
-    """Every job so many times, in another order each time; and a line for each that could not be measured."""
+    """Every job so many times, in another order each time; and a line for each job that could not be measured."""
     measured: Measured = {job.key: [] for job in jobs}
     broken: dict[str, str] = {}
     for repetition in range(reps):
-        order = [job for job in jobs if not (once and job.heavy and repetition) and job.key not in broken]
-        random.Random(repetition).shuffle(order)
+        now = [job for job in jobs if not (once and job.heavy and repetition) and job.key not in broken]
+        order = shuffled(now, random.Random(repetition))
         for number, job in enumerate(order, 1):
             print(f"\r{repetition + 1}/{reps} {number}/{len(order)} {job.key:40}", end="", file=sys.stderr)
             try:
@@ -65,6 +65,19 @@ def measure(bench: Bench, jobs: list[Job], reps: int, *, once: bool) -> tuple[Me
                 broken[job.key] = f"{job.key}: not measured: {error}"
     print(file=sys.stderr)
     return {key: found for key, found in measured.items() if found}, list(broken.values())
+
+
+def shuffled(jobs: list[Job], chance: random.Random) -> list[Job]:
+    """The jobs in another order, those that are compared with each other one right after the other: on a machine that
+    others use, a minute changes more than what is measured."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.group, []).append(job)
+    chosen = list(groups.values())
+    chance.shuffle(chosen)
+    for group in chosen:
+        chance.shuffle(group)
+    return [job for group in chosen for job in group]
 
 
 def about() -> dict[str, Any]:

@@ -34,6 +34,12 @@ class Job:
     def key(self) -> str:
         return f"{self.workload} {self.system} {self.store} {self.n}"
 
+    @property
+    def group(self) -> str:
+        """Jobs of one group are compared with each other."""
+        workload = "w3" if self.workload in ("agents", "written") else self.workload
+        return workload if workload == "hello" or self.store == "none" else f"{workload} {self.store}"
+
 
 def own_jobs(*, long: bool) -> list[Job]:
     """Those of `orch` and the floor. ``long``: all sizes."""

@@ -1,8 +1,6 @@
 """Writes the figures of a report into docs/performance.md, between its marks.
 
-    python -m benchmarks.page benchmarks/results.json [MORE.json]
-
-A job that is in several files is taken from the first one.
+python -m benchmarks.page benchmarks/results.json
 """
 
 from __future__ import annotations
@@ -97,17 +95,16 @@ def conditions(found: dict[str, Any]) -> list[str]:
         + ", ".join(f"{name} {version}" for name, version in versions.items() if name not in ("commit", "orchestrator"))
         + f"; at commit {versions['commit']}, {found['repetitions']} repetitions.",
         "Others: " + ", ".join(pin for pins in found["peers"].values() for pin in pins) + ".",
+        *(f"Note: {note}." for note in found["notes"]),
     ]
 
 
-def main(files: list[Path]) -> None:
-    reports = [json.loads(file.read_text()) for file in files]
-    measured: Measured = {}
-    for report in reports:
-        measured = {**report["measured"], **measured}
+def main(file: Path) -> None:
+    report = json.loads(file.read_text())
+    measured: Measured = report["measured"]
     page = PAGE.read_text()
     for name, lines in (
-        ("times", times(measured)), ("others", others(measured)), ("conditions", conditions(reports[0]))
+        ("times", times(measured)), ("others", others(measured)), ("conditions", conditions(report))
     ):  # fmt: skip
         begin, end = (mark.format(name) for mark in MARKS)
         whole = "\n".join([begin + lines[0], *lines[1:], end])
@@ -116,4 +113,4 @@ def main(files: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(name) for name in sys.argv[1:]])
+    main(Path(sys.argv[1]))
