@@ -58,7 +58,8 @@ class Reach:
 
 def reach_of(agent: AgentDef, agents: Mapping[str, AgentDef]) -> list[Reach]:
     """The tools by which an agent reaches others, in a fixed order. ``agents`` are those that have names."""
-    found = [_delegate(name, agents.get(name)) for name in agent.delegates]
+    # In the order of names: a graph that was stored has no other one.
+    found = [_delegate(name, agents.get(name)) for name in sorted(agent.delegates)]
     if agent.handoffs:
         found.append(_handoff(agent, agents))
     if agent.spawn is not None:
@@ -75,9 +76,10 @@ def _delegate(name: str, other: AgentDef | None) -> Reach:
 
 
 def _handoff(agent: AgentDef, agents: Mapping[str, AgentDef]) -> Reach:
-    listed = "\n".join(f"- {_told(name, agents, back=one.returns)}" for name, one in agent.handoffs.items())
+    names = sorted(agent.handoffs)
+    listed = "\n".join(f"- {_told(name, agents, back=agent.handoffs[name].returns)}" for name in names)
     what = f"Pass control, with this conversation, to another agent. There are:\n{listed}"
-    return Reach(HANDOFF, "handoff", what, _object({"to": {"type": "string", "enum": list(agent.handoffs)}}))
+    return Reach(HANDOFF, "handoff", what, _object({"to": {"type": "string", "enum": names}}))
 
 
 def _told(name: str, agents: Mapping[str, AgentDef], *, back: bool) -> str:
@@ -99,7 +101,7 @@ def _spawn(spawn: SpawnDef) -> Reach:
 
 def _plan(agent: AgentDef, plan: PlanDef) -> Reach:
     tools = ", ".join(name for name, _, _ in granted(agent.tools, agent.operations)) or "none"
-    others = ", ".join(agent.delegates) or "none"
+    others = ", ".join(sorted(agent.delegates)) or "none"
     kinds = ", ".join(plan.kinds)
     what = (
         "Write steps that run now, and get their outputs. `steps` maps names to steps, each of one kind "
@@ -119,7 +121,7 @@ def granted(
 ) -> Iterator[tuple[str, ToolDef, str | None]]:
     """Each thing that may be called, by its name in a file, with its tool, and its operation where it has several."""
     for tool in tools:
-        several = operations.get(tool.name) or tuple(tool.operations)
+        several = operations.get(tool.name) or sorted(tool.operations)
         if several:
             yield from ((f"{tool.name}.{operation}", tool, operation) for operation in several)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.app.graphs import constant_settings, models_of, tools_of
 from orchestrator.app.prices import cost, reserve
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.app.config import Named
-    from orchestrator.graph.nodes import Graph
+    from orchestrator.engine.planning import Plan
+    from orchestrator.graph.nodes import AgentDef, Graph
 
 
 def secrets_of(graph: Graph) -> dict[str, str]:
@@ -64,7 +65,20 @@ def build_services(secrets: Mapping[str, str], *, redactor: Redactor, files_fold
         cost=cost,
         files_folder=files_folder,
         no_sandbox=why_none,
+        plan=_plan,
     )
+
+
+def _plan(agent: AgentDef, graph: Graph, written: Mapping[str, Any], most: int, folder: str) -> Plan:
+    """Compile what an agent planned. The compiler comes in when an agent plans."""
+    from orchestrator.compiler.plans import Planned, compile_plan
+    from orchestrator.engine.planning import Plan
+    from orchestrator.tools.inspection import inspect_function
+
+    found = compile_plan(agent, graph, written, most=most, folder=folder, inspect=inspect_function)
+    if isinstance(found, Planned):
+        return Plan(found.node, found.steps)
+    return Plan(problems=tuple(found.problems))
 
 
 def unguarded(graph: Graph) -> list[str]:

@@ -31,7 +31,7 @@ from orchestrator.spec import steps as written
 from orchestrator.spec.types import INTEGER, nullable, to_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from orchestrator.compiler.fields import Site
     from orchestrator.compiler.report import Path, Report
@@ -55,8 +55,9 @@ class Lowered:
     tools: Toolbox
 
 
-def lower(resolved: Resolved) -> Lowered:
-    """Every step, every tool and agent that one refers to, and what stands at the top of the file."""
+def lower(resolved: Resolved, *, seed: Callable[[Toolbox, Cast], None] | None = None) -> Lowered:
+    """Every step, every tool and agent that one refers to, and what stands at the top of the file. ``seed`` gives
+    tools and agents that are compiled already."""
     document, report = resolved.document, resolved.report
     names: ChainMap[str, Entry] = ChainMap({"inputs": resolved.input_types, "run": RUN})
     place = Place(report, Scope(names, elsewhere=resolved.steps), [])
@@ -64,6 +65,8 @@ def lower(resolved: Resolved) -> Lowered:
     folder = None if document.dir is None else place.text(document.dir, ("dir",))
     tools = Toolbox(resolved, named, folder)
     lowering = Lowering(resolved, tools, Cast(resolved, tools, named))
+    if seed is not None:
+        seed(tools, lowering.agents)
     root, block, inside = lowering.block(
         document.steps, document.finally_, document.order, (), place, prefix="", folder=None
     )

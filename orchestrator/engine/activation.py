@@ -135,7 +135,7 @@ class Intent:
     """
 
     act: Act
-    kind: Literal["tool", "model", "builtin"]
+    kind: Literal["tool", "model", "builtin", "plan"]
     attempt: int
     logical: int
     hash: str

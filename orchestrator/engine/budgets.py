@@ -9,11 +9,12 @@ a share taken out of its parent's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from orchestrator.engine.activation import Act
+from orchestrator.graph.budgets import merged
 from orchestrator.graph.nodes import AgentConfig, BudgetDef
 
 if TYPE_CHECKING:
@@ -282,17 +283,6 @@ def budget_of(node: Node) -> BudgetDef | None:
     if isinstance(node.config, AgentConfig):
         return merged(node.budget, node.config.agent.budget)
     return node.budget
-
-
-def merged(one: BudgetDef | None, other: BudgetDef | None) -> BudgetDef | None:
-    """Both bounds at once. What the first one leads to counts, where it says so."""
-    if one is None or other is None or one == other:
-        return one or other
-    found: dict[str, Any] = {}
-    for each in fields(BudgetDef):
-        values = [value for value in (getattr(one, each.name), getattr(other, each.name)) if value is not None]
-        found[each.name] = None if not values else values[0] if each.name == "on_exceed" else min(values)
-    return replace(one, **found)
 
 
 def nesting(act: Act) -> int:

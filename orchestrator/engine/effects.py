@@ -15,7 +15,8 @@ from orchestrator.agents.attachments import files_of, with_bytes
 from orchestrator.agents.conversation import last_text
 from orchestrator.agents.messages import FRAME_TOKENS, ModelRequest, Usage, without_thoughts
 from orchestrator.agents.turns import LAST, LAST_SIZE
-from orchestrator.engine import hooking, outcomes
+from orchestrator.engine import hooking, outcomes, planning
+from orchestrator.engine.planning import Planner, no_planner
 from orchestrator.engine.steps import memory
 from orchestrator.engine.steps.agent import asked_of, talk_of
 from orchestrator.graph.nodes import CallConfig
@@ -50,6 +51,7 @@ class Services:
     ``reserve(settings, bytes)`` is the worst case of a model call and ``cost(settings, usage)`` what one cost, in
     micro-dollars, None where no price is known. ``keep(hash, body)`` makes sure that a stored file has a copy on
     disk, in ``files_folder``. ``no_sandbox()`` says why there is no sandbox here, None where there is one.
+    ``plan`` compiles what agents plan.
     """
 
     provider: Callable[[str], Provider]
@@ -60,6 +62,7 @@ class Services:
     cost: Callable[[Mapping[str, Any], Usage], int | None]
     files_folder: Path
     no_sandbox: Callable[[], str | None] = lambda: None
+    plan: Planner = no_planner
 
 
 class Effects:
@@ -111,6 +114,8 @@ class Effects:
         points.at("before_effect")
         if intent.kind == "model":
             draft = await self._model(intent, now, attempts)
+        elif intent.kind == "plan":
+            draft = await planning.perform(self._decider, intent, self._services.plan, now)
         else:
             outcome, kept = await self._tool(intent)
             draft = outcomes.ended(intent, outcome, step=step, attempts=attempts, at=now(), kept=kept)

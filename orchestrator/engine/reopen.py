@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.engine.activation import item_path, keys_of
 from orchestrator.engine.steps.hook import hook_path
 from orchestrator.engine.steps.listing import list_path, servers_of
-from orchestrator.graph.nodes import AgentConfig, CallConfig, GroupConfig, MapConfig, SwitchConfig
+from orchestrator.graph.nodes import AgentConfig, CallConfig, GroupConfig, MapConfig, SwitchConfig, node_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +38,7 @@ def reopened(graph: Graph, state: RunState) -> dict[str, list[str]]:
 class _Walk:
     def __init__(self, state: RunState) -> None:
         self.steps = state.steps
+        self.known = {part for path in state.steps for part in _upwards(path)}
         self.found: list[str] = []
         self.roots: set[str] = set()
 
@@ -96,20 +97,32 @@ class _Walk:
             # The agent failed on what this turn said, and the turn called nothing: it is asked for again.
             self._take(last, done=True)
         for call in calls:
-            if self.steps[call].status != "failed":
-                self._take(call)
-                self._take(f"{call}/@reconcile{self.steps[call].attempt}")
-                self._take_hooks(call, "before_tool")
+            self._call(call, self.steps.get(call))
+
+    def _call(self, path: str, step: StepState | None) -> None:
+        """A call of an agent's last turn, and what is inside it: another agent, or the steps of a plan."""
+        if step is not None and step.ended and step.status in ("done", "failed"):
+            return
+        plan = _expanded(step, {}).get("graph")
+        if plan is not None:
+            self.step(node_from_json(plan), path)
+            return
+        self._take(path)
+        for inner in self.steps:
+            if inner.startswith(f"{path}/@"):
+                self._take(inner)
+        if f"{path}/turn1" in self.known:
+            self._talk(path, step)
 
     def _take_hooks(self, path: str, point: Point) -> None:
         for index in range(2):
             self._take(hook_path(path, point, index))
 
     def _calls(self, turn: str) -> Iterator[str]:
-        index = 0
-        while f"{turn}/tool{index}" in self.steps:
-            yield f"{turn}/tool{index}"
-            index += 1
+        step = self.steps.get(turn)
+        said: list[Any] = [] if step is None or step.reply is None else step.reply["content"]
+        # An agent that was stopped has no record of its own, but those of what is inside it.
+        yield from (call for index in range(len(said)) if (call := f"{turn}/tool{index}") in self.known)
 
 
 def _expanded(step: StepState | None, default: dict[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class _Replay:
                 return "an effect was started with another attempt, input or key than was permitted"
             return self._charged(intent.act.account, record.body)
         step = self.state.steps.get(path)
-        if kind in ("done", "failed", "cancelled", "waiting") and step is not None and step.open:
+        if kind in ("done", "failed", "cancelled", "waiting", "expanded") and step is not None and step.open:
             if record.body.get("attempt") != step.attempt:
                 return f"`{kind}` closes attempt {record.body.get('attempt')}, and attempt {step.attempt} is open"
             return None

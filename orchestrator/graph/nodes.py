@@ -461,6 +461,11 @@ def to_json(graph: Graph | Node | ToolDef | ModelDef | AgentDef) -> dict[str, An
     return cast("dict[str, Any]", encode)
 
 
+def node_from_json(data: dict[str, Any]) -> Node:
+    """The node of its JSON form."""
+    return cast("Node", _CODEC.decode(data))
+
+
 def graph_from_json(data: dict[str, Any]) -> Graph:
     """The graph of its JSON form. ValueError where it is of another format."""
     if data.get("is") != "Graph" or data.get("format", GRAPH_FORMAT) != GRAPH_FORMAT:

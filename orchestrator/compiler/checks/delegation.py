@@ -31,7 +31,10 @@ def check(lowered: Lowered) -> None:
     """Every cycle that a step comes to with no depth around it, once."""
     if lowered.graph.budget is not None and lowered.graph.budget.depth is not None:
         return
-    search = _Search(lowered.resolved.report, lowered.graph.agents)
+    # What is not of this file was looked at with its own.
+    written = lowered.resolved.document.agents or {}
+    own = {name: agent for name, agent in lowered.graph.agents.items() if name in written}
+    search = _Search(lowered.resolved.report, own)
     for draft in lowered.root.drafts.values():
         search.step(draft)
     if lowered.on_failure is not None:

@@ -15,6 +15,7 @@ from orchestrator.engine.steps import (
     made,
     map_,
     memory,
+    plan,
     reach,
     switch,
 )
@@ -88,6 +89,7 @@ KINDS: dict[str, StepKind] = {
     "delegate": made.Counted(),
     "spawn": made.Spawned(),
     "handoff": reach.Handoff(),
+    "plan": plan.Plan(),
     "turn": agent.Turn(),
     "summary": agent.Turn(),
     "steps": group.Group(),

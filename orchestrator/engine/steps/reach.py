@@ -38,6 +38,9 @@ def reaching(decider: Decider, act: Act, node: Node, call: ToolCall) -> Node:
             return _delegate(decider, act, node, call)
         case "spawn":
             return _spawn(act, node, call)
+        case "plan":
+            budget = cast("PlanDef", agent_of(act).plan).budget
+            return replace(_like(node, act), budget=budget)
         case "handoff":
             return _handoff(act, node, call)
         case _:
