@@ -22,7 +22,8 @@ _PACKAGES = (
     "anyio", "typer", "rich", "pydantic", "ruamel.yaml", "jsonschema-rs", "google-re2", "httpx2", "anthropic",
     "asyncpg", "aiomysql",
 )  # fmt: skip
-_KEYS = {"ANTHROPIC_API_KEY": "provider anthropic"}
+_EXTRAS = {"openai": "models of provider openai", "mcp": "`mcp` tools"}
+_KEYS = {"ANTHROPIC_API_KEY": "provider anthropic", "OPENAI_API_KEY": "provider openai"}
 _OLDEST_SQLITE = (3, 38, 0)
 _SOUND_SQLITE = (3, 51, 3)
 
@@ -61,6 +62,7 @@ def _checks(session: Session) -> Iterator[Check]:
     yield Check("platform", "ok" if linux else "warn", sys.platform if linux else f"{sys.platform}: untested")
     yield _sqlite()
     yield from (_package(name) for name in _PACKAGES)
+    yield from (_extra(name, use) for name, use in _EXTRAS.items())
     yield from _plugins()
     yield _store(session)
     yield _sandbox()
@@ -88,6 +90,14 @@ def _package(name: str) -> Check:
         return Check(name, "ok", of(name))
     except PackageNotFoundError:
         return Check(name, "fail", "not installed")
+
+
+def _extra(name: str, use: str) -> Check:
+    """A package that one may do without."""
+    found = _package(name)
+    if found.status == "ok":
+        return found
+    return Check(name, "warn", f"not installed: {use} need it (pip install 'orchestrator[{name}]')")
 
 
 def _plugins() -> Iterator[Check]:

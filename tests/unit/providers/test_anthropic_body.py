@@ -199,3 +199,40 @@ def test_settings_that_cannot_be_said_are_refused_before_anything_goes_out(setti
     with pytest.raises(ModelError) as caught:
         body(**settings)
     assert (caught.value.code, caught.value.sent, caught.value.usage) == ("bad_request", False, Usage())
+
+
+def test_what_only_another_api_can_read_is_left_out() -> None:
+    use = {"type": "tool_use", "id": "call.1:look", "name": "look", "input": {}}
+    thoughts = [{"type": "openai_output", "items": []}, {"type": "openai_thinking", "field": "reasoning", "text": "hm"},
+                {"type": "thinking", "thinking": "hm", "signature": "scripted"}]  # fmt: skip
+    asked = {"role": "user", "content": [{"type": "text", "text": "go"}]}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call.1:look", "content": "x"}]}
+    talk = [
+        asked,
+        {"role": "assistant", "content": [*thoughts, use]},
+        result,
+        {"role": "assistant", "content": thoughts},
+        asked,
+    ]
+    settings = {"model": "m", "cache": False, "thinking": {"tokens": 5}}
+    found = build(ModelRequest(settings, "", talk, []))["messages"]
+    assert [message["role"] for message in found] == ["user", "assistant", "user", "user"]
+    (sent,), (answer,) = found[1]["content"], found[2]["content"]
+    assert sent["id"] == answer["tool_use_id"] != "call.1:look"
+    assert sent | {"id": "x"} == use | {"id": "x"}
+
+
+def test_results_of_calls_without_their_thoughts_are_answered_without_thinking() -> None:
+    use = {"type": "tool_use", "id": "c", "name": "look", "input": {}}
+    thought = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    asked = {"role": "user", "content": [{"type": "text", "text": "go"}]}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "x"}]}
+
+    def thinking(*said: dict[str, Any], thinks: Any = {"tokens": 5}, then: Any = result) -> Any:  # noqa: B006
+        talk = [asked, *([{"role": "assistant", "content": list(said)}, then] if said else [])]
+        return build(ModelRequest({"model": "m", "thinking": thinks}, "", talk, []))["thinking"]["type"]
+
+    assert thinking(use) == "disabled"
+    assert thinking(thought, use) == thinking() == "enabled"
+    assert thinking({"type": "text", "text": "x"}, then=asked) == "enabled"
+    assert thinking(use, thinks="adaptive") == "adaptive"

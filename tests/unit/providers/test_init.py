@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.errors import Exit
 from orchestrator.providers import NAMES, UnknownProvider, load_provider, missing_key
+from orchestrator.spec.agents import PROVIDERS
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -14,6 +15,10 @@ def test_each_name_has_its_provider(name: str) -> None:
     provider = load_provider(name)
     assert callable(provider.call)
     assert callable(provider.aclose)
+
+
+def test_the_language_knows_what_is_built_in() -> None:
+    assert {*NAMES, "fallback"} == set(PROVIDERS)
 
 
 def test_a_name_that_is_none_says_what_was_meant() -> None:
@@ -26,7 +31,7 @@ def test_a_name_that_is_none_says_what_was_meant() -> None:
 
 
 def test_loading_a_provider_imports_nothing_heavy() -> None:
-    heavy = ("anthropic", "httpx2", "pydantic", "re2")
+    heavy = ("anthropic", "openai", "httpx2", "pydantic", "re2")
     code = (
         "import sys; from orchestrator.providers import NAMES, load_provider\n"
         "from orchestrator.providers.prices import price_of\n"
@@ -45,7 +50,11 @@ def test_loading_a_provider_imports_nothing_heavy() -> None:
         ({"provider": "anthropic"}, {"ANTHROPIC_API_KEY": "x"}, None),
         ({"provider": "anthropic", "base_url": "http://127.0.0.1:1"}, {}, None),
         ({"provider": "anthropic", "api_key": "x"}, {}, None),
+        ({"provider": "openai"}, {"ANTHROPIC_API_KEY": "x"}, "OPENAI_API_KEY"),
+        ({"provider": "openai"}, {"OPENAI_API_KEY": "x"}, None),
+        ({"provider": "openai", "base_url": "http://127.0.0.1:1"}, {}, None),
         ({"provider": "scripted"}, {}, None),
+        ({"provider": "parrot"}, {}, None),
     ],
 )
 def test_a_missing_key_is_known_before_a_call(
