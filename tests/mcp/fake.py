@@ -50,6 +50,8 @@ def tools() -> list[dict[str, Any]]:
 
 def call(name: str, args: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
     text = args.get("text", "")
+    if MODE == "changed" and Path("changed").exists():
+        raise KeyError(name)
     match name:
         case "echo":
             return said(text)
@@ -76,6 +78,7 @@ def call(name: str, args: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any
             sys.stderr.flush()
             os._exit(7)
         case "hang":
+            Path("hangs").touch()
             time.sleep(3600)
         case "odd":
             return {"content": "no list"}

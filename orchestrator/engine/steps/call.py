@@ -29,9 +29,7 @@ class Call(Effects):
     """A call of a tool. ``act.data`` is what it waits for: a hook, or the tool that reconciles."""
 
     def decide(self, decider: Decider, act: Act, step: StepState | None) -> None:
-        listing = resolve(decider, act)
-        if listing is not None:
-            act.data = listing
+        if not resolve(decider, act):
             return
         if (step is None or step.status == "new") and not self._ready(decider, act):
             return

@@ -81,24 +81,25 @@ def list_problem(act: Act, tool: ToolDef, names: tuple[str, ...] = ()) -> dict[s
     return {"code": error["code"], "message": f"the tools of `{tool.name}`: {error['message']}", "step": path, **more}
 
 
-def resolve(decider: Decider, act: Act) -> Act | None:
-    """Make the node of a tool step one of a single tool of its server; the list that has to come first, where there is
-    one. A list that failed fails the step.
+def resolve(decider: Decider, act: Act) -> bool:
+    """Make the node of a tool step one of a single tool of its server. False where a list has to come first
+    (``act.data`` is what asks for it), or has failed, and the step with it.
     """
     config = cast("CallConfig", act.node.config)
     tool, name = config.tool, config.operation or ""
     if tool.server is None:
-        return None
+        return True
     listed: dict[str, Any] | None = None
     if not effect_is_known(tool, name):
         path = list_path(act.path, tool, (name,))
         step = decider.state.steps.get(path)
         if step is None or not step.ended:
-            return decider.acts.get(path) or decider.child(act, list_node(act.node, tool, (name,)), path, role="list")
+            act.data = act.data or decider.child(act, list_node(act.node, tool, (name,)), path, role="list")
+            return False
         problem = list_problem(act, tool, (name,))
         if problem is not None:
             decider.fail(act, problem.pop("code"), problem.pop("message"), **problem)
-            return decider.acts[path]
-        listed = cast("dict[str, Any]", step.output)
+            return False
+        act.data, listed = None, cast("dict[str, Any]", step.output)
     act.node = replace(act.node, config=replace(config, tool=one_tool(tool, name, listed)))
-    return None
+    return True
