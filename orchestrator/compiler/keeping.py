@@ -30,12 +30,16 @@ def kept_by(agent: AgentEntry, at: Path, report: Report) -> dict[str, Any]:
 
 
 def built_into(agent: AgentDef, written: AgentEntry, at: Path, report: Report) -> set[str]:
-    """The names of the tools that an agent has for what it keeps; no tool of the file that it has goes by one."""
+    """The names of the tools that an agent has for what it keeps; no tool and no agent that it may call goes by one."""
     own = {tool.name for tool in tools_of(agent)} | ({"skill"} if written.skills else set())
     for index, name in enumerate(written.tools or ()):
         if name in own and any(tool.name == name and not tool.operations for tool in agent.tools):
             message = f"`{name}` is a tool that is built in, and this agent has it"
             report.error("E210", message, (*at, "tools", index), hint="give the tool of the file another name")
+    for name in written.delegates or ():
+        if name in own:
+            message = f"`{name}` is a tool that is built in, and this agent has it"
+            report.error("E210", message, (*at, "delegates", name), key=True, hint="give the agent another name")
     return own
 
 
