@@ -105,7 +105,11 @@ class _Wire(Connection):
                 raise MysqlError(2026, "the server offers no TLS, and the URL asks for it")
             self._ssl_context = None
             self.client_flag &= ~CLIENT.SSL
-        await super()._request_authentication()
+        try:
+            await super()._request_authentication()
+        except BaseException:
+            self.close()  # while there is something to close: aiomysql forgets it
+            raise
 
     async def exchange(self, text: bytes) -> list[Answer]:
         """Send statements, and read the answers of all; ``answered`` counts them."""

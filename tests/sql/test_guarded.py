@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
+import anyio
 import pytest
 
 from orchestrator.journal.errors import StoreRefused
@@ -116,3 +118,16 @@ async def test_another_name_is_refused_where_names_are_looked_at(server: Service
     elsewhere = url_of(server, host="localhost", sslmode="verify-ca", sslrootcert=made.authority)
     assert await encrypted(elsewhere)
     assert "localhost" in await refused(elsewhere.replace("verify-ca", "verify-full"))
+
+
+async def test_a_server_that_refuses_us_is_left_with_no_socket(server: Service) -> None:
+    sockets = asyncio.get_running_loop()._selector.get_map()  # pyright: ignore[reportAttributeAccessIssue]
+    before = len(sockets)
+    for _ in range(40):
+        await refused(url_of(server, password=WRONG, sslmode="require"))
+        await asyncio.sleep(0)
+        if server.name == "postgres":  # asyncpg says goodbye, and hangs up when it is answered
+            with anyio.fail_after(5):
+                while len(sockets) > before:
+                    await asyncio.sleep(0)
+        assert len(sockets) == before
