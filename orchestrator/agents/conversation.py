@@ -31,12 +31,13 @@ class ToolCall:
 class Conversation:
     """The messages so far. ``turn`` counts the replies; ``calls`` are those of the last reply, ``said`` its
     text, ``last`` the text of the last message that has any; ``sizes`` are the bytes of the messages, with those
-    that their files stand for, and ``size`` their sum."""
+    that their files stand for, and ``size`` their sum; ``files`` are those that came along, by hash."""
 
     __slots__ = (
         "_hash",
         "calls",
         "dropped",
+        "files",
         "last",
         "messages",
         "repairs",
@@ -52,6 +53,7 @@ class Conversation:
         self.messages: list[dict[str, Any]] = []
         self.sizes: list[int] = []
         self.dropped: list[list[dict[str, Any]]] = []
+        self.files: dict[str, dict[str, Any]] = {}
         self._hash = hashlib.sha256()
         self.size = 0
         self.turn = 0
@@ -79,6 +81,7 @@ class Conversation:
         """The prompt, a message from outside, or what the engine has to say (a repair). Raises Unfit for a file that no
         model is sent."""
         self.last = text
+        self.files |= {file["$file"]: file for file in files}
         blocks = [*map(block_of, files), {"type": "text", "text": text or " "}]
         self._add({"role": "user", "content": blocks}, weight=sum(map(weight_of, files)))
 

@@ -242,7 +242,7 @@ class Effects:
         services = self._services
         step = self._decider.state.steps[path]
         settings = _settings(intent)
-        request = await self._with_files(self._request(intent, talk))
+        request = await self._with_files(self._request(intent, talk), talk)
         emit = self._emit
         context = ModelContext(reveal=services.reveal, emit=silent if emit is None else lambda text: emit(path, text))
         seconds = None if intent.timeout is None else intent.timeout / 1_000_000
@@ -275,12 +275,11 @@ class Effects:
         billed = outcomes.bill(used, cost)
         return outcomes.failed(intent, outcome, step=step, attempts=attempts, at=now(), billed=billed)
 
-    async def _with_files(self, request: ModelRequest) -> ModelRequest:
+    async def _with_files(self, request: ModelRequest, talk: Talk) -> ModelRequest:
         """The request with the bytes of its attachments."""
-        files = files_of(request.messages)
-        if not files:
+        if not talk.conversation.files:
             return request
-        bodies = {name: await self._store.get_blob(name) for name in files}
+        bodies = {name: await self._store.get_blob(name) for name in files_of(request.messages)}
         return replace(
             request, messages=await anyio.to_thread.run_sync(with_bytes, request.messages, bodies.__getitem__)
         )
@@ -319,11 +318,12 @@ def _settings(intent: Intent) -> dict[str, Any]:
 
 
 def _messages(intent: Intent, talk: Talk, messages: list[Message]) -> list[Message]:
-    """The conversation as the model that is called may read it: what another one thought is not for it."""
-    model = intent.model
-    if model is None or model.of == 1:
-        return messages
-    return without_thoughts(messages, [index != model.index for index in talk.answered])
+    """The conversation as the model that is called may read it: what another one thought is not for it, be it of the
+    same fallback or of an agent that passed control on.
+    """
+    index = 0 if intent.model is None else intent.model.index
+    foreign = [other != index for other in talk.answered]
+    return without_thoughts(messages, foreign) if any(foreign) else messages
 
 
 def _clean_reply(reply: Any, redact: Callable[[Any], Any]) -> Any:
