@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from orchestrator.journal.errors import StoreRefused
@@ -129,5 +130,5 @@ async def test_a_server_that_refuses_us_is_left_with_no_socket(server: Service) 
         if server.name == "postgres":  # asyncpg says goodbye, and hangs up when it is answered
             with anyio.fail_after(5):
                 while len(sockets) > before:
-                    await asyncio.sleep(0)
+                    await anyio.lowlevel.checkpoint()
         assert len(sockets) == before
