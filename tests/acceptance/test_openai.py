@@ -385,6 +385,35 @@ async def test_a_request_that_is_wrong_is_not_sent_to_the_next(tmp_path: Path) -
     assert (end.error["code"], len(server.calls)) == ("bad_request", 1)
 
 
+PASSED = """\
+version: 1
+name: passed
+models:
+  claude: {provider: anthropic, model: claude-wire, base_url: URL, price: {input: 1, output: 1}}
+  other: {provider: anthropic, model: claude-other, base_url: URL, price: {input: 1, output: 1}}
+agents:
+  first: {model: claude, handoffs: {second: {}}}
+  second: {model: other, description: Goes on.}
+steps:
+  talk: {agent: first, prompt: Go.}
+outputs: {said: "${{ steps.talk.output }}"}
+"""
+
+
+async def test_an_agent_that_takes_over_with_another_model_is_not_sent_the_thoughts_of_the_first(
+    tmp_path: Path,
+) -> None:
+    script = [
+        {"content": [THINKING, text("Over."), tool_use("c", "handoff", to="second")], "when": {"model": "claude-wire"}},
+        {"content": [text("Done.")], "when": {"model": "claude-other"}},
+    ]
+    end, _, server, _ = await play(tmp_path, *script, api="chat", pipeline=PASSED)
+    assert end.outputs == {"said": "Done."}
+    asked, replied, *_ = said(server, 1)
+    assert (asked["role"], replied["role"]) == ("user", "assistant")
+    assert [block["type"] for block in replied["content"]] == ["text", "tool_use"]
+
+
 # --- limits ---
 
 MANY = """\
