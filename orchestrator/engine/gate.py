@@ -109,17 +109,15 @@ class Gate:
         """What starts now, and limits that are reached. Each has to be applied before the next one is asked for, and
         after a limit the decider has to decide."""
         self._sort(now)
+        # Who waits comes before who is new.
+        yield from self._look(now)
         while self._ready:
             intent = self._ready.popleft()
             if self._stands(intent):
                 yield from self._try(self._wanted(intent), now)
         for name in list(self._crowded):
             yield from self._places(name, now)
-        while self._dirty:
-            path = next(iter(self._dirty))
-            account = self._dirty.pop(path)
-            for dimension in list(self._waiting.get(path, ())):
-                yield from self._again(account, dimension, now)
+        yield from self._look(now)
 
     def overdue(self, now: int) -> Iterator[Draft]:
         """Accounts whose time is over, where that stops what they bound; a pause only lets nothing more start."""
@@ -144,6 +142,14 @@ class Gate:
         return all(self._at.get(path) is intent for path, intent in self.decider.permitted.items())
 
     # Inside
+
+    def _look(self, now: int) -> Iterator[Start | Draft]:
+        """Look again at what waits where something was settled."""
+        while self._dirty:
+            path = next(iter(self._dirty))
+            account = self._dirty.pop(path)
+            for dimension in list(self._waiting.get(path, ())):
+                yield from self._again(account, dimension, now)
 
     def _stands(self, intent: Intent) -> bool:
         return self.decider.permitted.get(intent.path) is intent

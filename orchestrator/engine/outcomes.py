@@ -129,14 +129,19 @@ def error_body(error: dict[str, Any]) -> dict[str, Any]:
 
 
 def cancelled(intent: Intent, *, began: bool) -> Draft:
-    """The record of an attempt that was stopped with its scope. Of one that ``began``, a write may have happened, and a
-    model call may be billed in full."""
+    """The record of an attempt that was stopped, with its scope or by a budget of its own. Of one that ``began``, a
+    write may have happened, and a model call may be billed in full."""
     body: dict[str, Any] = {"attempt": intent.attempt}
+    stop = intent.act.stop
+    if stop:
+        body |= error_body(stop)
+        handled = handled_by(intent.act)
+        body |= {"handled": handled} if handled else {}
     if began and intent.effect == "write":
         body["in_doubt"] = True
     if began and intent.kind == "model":
         body |= bill(None, None)
-    return Draft("cancelled", intent.path, body)
+    return Draft("failed" if stop else "cancelled", intent.path, body)
 
 
 def _next_model(intent: Intent, outcome: Failed) -> int | None:

@@ -274,6 +274,7 @@ class RunState:
         step = self._end(path, "failed", body, seq, at)
         step.error = {key: body[key] for key in ("code", "message", "status", "detail", "step") if key in body}
         step.handled = body.get("handled")
+        step.lost = body.get("in_doubt", False)
         # To the next model of a fallback it is the same try: only one that all of them failed counts.
         step.model = body.get("fallback", step.model)
         step.failures += not body.get("fallback")
@@ -389,7 +390,7 @@ class RunState:
 
     def _received(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
         """A message for an agent has the turn that reads it with it; who resumes a run may change who approves."""
-        if body.get("kind") == "approve":
+        if "mode" in body:
             self.approve = body["mode"]
         if "turn" in body:
             self.messages.setdefault(path, []).append((body["turn"], body["text"]))

@@ -70,8 +70,8 @@ def add(case: Case, number: int, micros: int) -> None:
     anyio.run(send)
 
 
-def check(lab: Lab, case: Case, cap: int) -> None:
-    """Never over: not the run, and none of the accounts inside it."""
+def check(lab: Lab, case: Case, cap: int) -> RunState:
+    """Never over: not the run, and none of the accounts inside it. The state that was found."""
     state = state_of(case)
     assert billed(lab, case) <= state.spend <= cap
     decider = Decider(case.graph, state, RunInfo(case.run_id))
@@ -83,12 +83,14 @@ def check(lab: Lab, case: Case, cap: int) -> None:
         inside[str(level)] = inside.get(str(level), 0) + totals.spent("usd")
     # Each level of accounts has all that was spent, once.
     assert set(inside.values()) == {state.spend}
+    return state
 
 
 def smallest(records: list[Any]) -> int:
-    """The least that a call may take, of those that were recorded or refused."""
+    """The least that a call may take, of those that were recorded or refused, in micro-dollars."""
     found = [record.body["reserve"]["usd"] for record in records if record.kind == "started"]
-    return min(found + [record.body["needed"] for record in records if record.kind == "limit_reached"])
+    limits = [record.body for record in records if record.kind == "limit_reached"]
+    return min(found + [body["needed"] for body in limits if body["dimension"] == "usd"])
 
 
 def test_a_run_that_nobody_kills_stops_where_no_call_fits_and_has_spent_what_the_ledger_says(lab: Lab) -> None:
@@ -118,22 +120,23 @@ class Storm:
         self.begin()
 
     def begin(self) -> None:
-        self.case, self.cap = self.lab.case(), CAP
+        self.case, self.cap, self.begun = self.lab.case(), CAP, False
 
     def live(self) -> None:
         """One life, and what a person may add after it."""
         case = self.case
-        code = self.lab.run(case, resume=bool(rows_of(case)), kill_after=self.rng.uniform(0.15, 0.9))
-        if not rows_of(case):
+        code = self.lab.run(case, resume=self.begun, kill_after=self.rng.uniform(0.1, 0.6))
+        self.begun = self.begun or bool(rows_of(case))
+        if not self.begun:
             return
-        check(self.lab, case, self.cap)
+        state = check(self.lab, case, self.cap)
         self.kills += code < 0
         if code == ENDS["done"]:
             proved(case)
             self.begin()
             return
         assert code in (-9, ENDS["paused"]), code
-        if state_of(case).paused is not None or self.rng.randrange(4) == 0:
+        if state.paused is not None or self.rng.randrange(4) == 0:
             self.added += 1
             more = self.rng.randrange(14_000, 150_000)
             self.cap += more
@@ -141,7 +144,7 @@ class Storm:
 
     def stop(self) -> None:
         """Let it go on, with more, until it has stopped for want of money, or is done; nothing else would fit then."""
-        code = self.lab.run(self.case, resume=bool(rows_of(self.case)))
+        code = self.lab.run(self.case, resume=self.begun)
         errors = [path.read_text() for path in self.case.folder.glob("error-*")]
         assert code in (ENDS["paused"], ENDS["done"]), (code, errors)
         check(self.lab, self.case, self.cap)
