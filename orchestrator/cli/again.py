@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 
@@ -20,11 +20,13 @@ _POLL = 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
-    """``force`` takes the run from a live driver; ``attach`` follows that driver instead of refusing."""
+    """``force`` takes the run from a live driver; ``attach`` follows that driver instead of refusing; ``approve``
+    changes whether anybody is asked."""
 
     force: bool = False
     retry_failed: bool = False
     attach: bool = False
+    approve: Literal["ask", "never"] | None = None
 
 
 def over(row: RunRow, *, retry_failed: bool) -> bool:
@@ -51,7 +53,9 @@ async def go_on(
         return await ended(store, row), None
 
     async def act(host: Host) -> RunEnd:
-        return await host.resume(row.run_id, force=manner.force, retry_failed=manner.retry_failed)
+        return await host.resume(
+            row.run_id, force=manner.force, retry_failed=manner.retry_failed, approve=manner.approve
+        )
 
     try:
         await show.catch_up(store, row)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
     from orchestrator.app.config import Config
+    from orchestrator.cli.prompting import Prompter
     from orchestrator.cli.render.watch import Watcher
     from orchestrator.cli.session import Session
     from orchestrator.engine.effects import Services
@@ -34,8 +35,15 @@ _EXIT_OF = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM}
 class Show:
     """Where events go: the screen, and a stream of JSON lines if one was asked for. Streamed text loses its secrets."""
 
-    def __init__(self, session: Session, *, name: str, redactor: Redactor, events: TextIO | None) -> None:
+    def __init__(
+        self, session: Session, *, name: str, redactor: Redactor, events: TextIO | None, asks: bool = False
+    ) -> None:
         self.watcher: Watcher = watcher(session.screen, name)
+        self.prompter: Prompter | None = None
+        if asks:
+            from orchestrator.cli.prompting import Prompter, can_ask
+
+            self.prompter = Prompter(session.screen) if can_ask(session.screen) else None
         self.redactor = redactor
         self._events = events
         self._streams: dict[str, RedactedStream] = {}
@@ -55,6 +63,8 @@ class Show:
             elif record.kind in ("done", "failed", "cancelled", "waiting"):
                 self._under_way.discard(record.path)
             self.watcher.listen(event)
+            if self.prompter is not None:
+                self.prompter.listen(event.run_id, record)
             if self._events is not None:
                 self._write(event.run_id, record_object(record))
             return
@@ -65,9 +75,12 @@ class Show:
 
     async def catch_up(self, store: Store, row: RunRow) -> None:
         """Let the screen know what happened before, so that its tree is whole; nothing of it is an event again."""
-        if self.watcher.whole:
+        if self.watcher.whole or self.prompter is not None:
             for record in await store.load(row.run_id, verify=False):
-                self.watcher.listen(_event(row.run_id, record))
+                if self.watcher.whole:
+                    self.watcher.listen(_event(row.run_id, record))
+                if self.prompter is not None:
+                    self.prompter.listen(row.run_id, record)
 
     async def records(self, store: Store, run_id: str, head: int) -> int:
         """Show the records after ``head``; the new head."""
@@ -185,7 +198,7 @@ async def drive(
     try:
         with _printing_to(show):
             async with host:
-                end = await _beside(act, host, show, caught)
+                end = await _beside(act, host, show, store, caught)
                 # Raised here and not in the task group, which would wrap it: the host looks at what it is.
                 if isinstance(end, OrchError):
                     raise end
@@ -199,13 +212,16 @@ async def drive(
 
 
 async def _beside(
-    act: Callable[[Host], Awaitable[RunEnd]], host: Host, show: Show, caught: list[int]
+    act: Callable[[Host], Awaitable[RunEnd]], host: Host, show: Show, store: Store, caught: list[int]
 ) -> RunEnd | OrchError:
     """What ``act`` gives or raises, while signals are heard and the screen is drawn."""
     found: list[RunEnd | OrchError] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_signals, host, show, caught)
         tasks.start_soon(show.watcher.pump)
+        if show.prompter is not None:
+            host.attend(somebody=True)
+            tasks.start_soon(show.prompter.serve, host, store, show.watcher)
         try:
             found.append(await act(host))
         except OrchError as error:

@@ -78,6 +78,13 @@ class Flags:
             raise NoFolder(reason=error.strerror or str(error)) from None
 
 
+def approval(value: str | None) -> Literal["ask", "never"] | None:
+    """What ``--approve`` says. Raises BadFlag."""
+    if value is None or value == "ask" or value == "never":
+        return value
+    raise BadFlag("--approve", value, problem="expected ask or never")
+
+
 def from_environment(flags: Flags) -> None:
     """Take over the ``ORCH_*`` variables of global flags; ``ORCH_STORE`` is read with the configuration."""
     flags.json = _truth("ORCH_JSON")

@@ -88,6 +88,8 @@ async def _resolve(session: Session, reference: str, path: str, said: dict[str, 
 def _check(step: StepState, *, ended: bool) -> None:
     if ended:
         raise NotInDoubt(step.path, why="the run has ended")
+    if step.asked is not None:
+        raise NotInDoubt(step.path, why="it waits for an approval; `orch answer` gives one")
     if step.status != "waiting" or step.resolved is not None:
         # A driver that died leaves the attempt open: the doubt is found when the run is taken up again.
         hint = "; `orch resume` finds out whether it is" if step.open else ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.flags import approval
 from orchestrator.cli.session import RunReference, Session, begin
 from orchestrator.cli.verbs import refuse
 
@@ -26,6 +27,9 @@ def resume(
     events: Annotated[
         str | None, typer.Option("--events", metavar="FILE|-", help="What happens, as JSON lines.")
     ] = None,
+    approve: Annotated[
+        str | None, typer.Option("--approve", metavar="ask|never", help="Ask for approvals, or refuse them all.")
+    ] = None,
     spec: Annotated[str | None, typer.Option(hidden=True)] = None,
     keep: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
     rerun: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
@@ -39,7 +43,7 @@ def resume(
     session = begin(context)
     refuse(spec=spec, keep=keep, rerun=rerun)
     sink = open_events(events)
-    manner = Manner(force=force, retry_failed=retry_failed)
+    manner = Manner(force=force, retry_failed=retry_failed, approve=approval(approve))
     end, stopped_by = anyio.run(_resume, session, run, manner, sink)
     return finish(session, end, stopped_by, streamed=sink is sys.stdout)
 
@@ -72,7 +76,8 @@ async def drive_on(
     say_unguarded(session, graph)
     redactor = Redactor(secrets)
     services = build_services(secrets, redactor=redactor, files_folder=files_folder(found.named))
-    show = Show(session, name=found.row.name, redactor=redactor, events=sink)
+    asks = manner.approve != "never"
+    show = Show(session, name=found.row.name, redactor=redactor, events=sink, asks=asks)
     return await go_on(found.store, found.row, services=services, config=config, show=show, manner=manner)
 
 

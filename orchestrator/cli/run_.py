@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
-from orchestrator.cli.flags import BadFlag
+from orchestrator.cli.flags import BadFlag, approval
 from orchestrator.cli.session import Session, begin
 from orchestrator.cli.verbs import refuse
 from orchestrator.errors import Exit, OrchError
@@ -75,7 +75,9 @@ def run(
         str | None, typer.Option("--max-tokens", metavar="N", help="Stop before it uses more tokens.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", hidden=True)] = False,
-    approve: Annotated[str | None, typer.Option(hidden=True)] = None,
+    approve: Annotated[
+        str | None, typer.Option("--approve", metavar="ask|never", help="Ask for approvals, or refuse them all.")
+    ] = None,
     from_run: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> int:
     """Run a pipeline. Prints its outputs as one JSON object."""
@@ -85,7 +87,8 @@ def run(
 
     session = begin(context)
     budget = _budget(max_usd, max_tokens)
-    refuse(detach=detach, approve=approve, from_run=from_run)
+    refuse(detach=detach, from_run=from_run)
+    mode = approval(approve)
     _check_flags(file, document, run_id, stay)
     pipeline = read_pipeline(file, models=_pairs("--model", model or []))
     _say_warnings(session, pipeline)
@@ -97,6 +100,7 @@ def run(
     named = config.chosen(from_file=pipeline.store, file=pipeline.path)
     work = _Run(session, pipeline, values, secrets, config, named, labels=_pairs("--label", label or []))
     work.budget = budget
+    work.approve = mode
     _check_prices(pipeline, budget)
     return work.perform(run_id, events)
 
@@ -210,6 +214,7 @@ class _Run:
         self.named = named
         self.labels = labels
         self.budget: dict[str, int] = {}
+        self.approve: Literal["ask", "never"] | None = None
 
     def perform(self, run_id: str | None, events: str | None) -> int:
         import anyio
@@ -236,14 +241,14 @@ class _Run:
         services = build_services(self.secrets, redactor=redactor, files_folder=folder)
         async with opened(self.named, self.config, create=True) as store:
             row = None if run_id is None else await _existing(store, run_id)
-            show = Show(self.session, name=graph.name, redactor=redactor, events=sink)
+            asks = self.approve != "never"
+            show = Show(self.session, name=graph.name, redactor=redactor, events=sink, asks=asks)
             if row is not None:
                 from orchestrator.cli.again import Manner, go_on
 
                 await self._check_same(store, row)
-                return await go_on(
-                    store, row, services=services, config=self.config, show=show, manner=Manner(attach=True)
-                )
+                manner = Manner(attach=True, approve=self.approve)
+                return await go_on(store, row, services=services, config=self.config, show=show, manner=manner)
             chosen = run_id or new_run_id()
             keep_files(folder, self.inputs.files)
             self._note(chosen)
@@ -258,6 +263,7 @@ class _Run:
                     labels=self.labels,
                     files=list(self.inputs.files.values()),
                     budget=self.budget,
+                    approve=self.approve or "ask",
                 )
 
             return await drive(act, store=store, services=services, config=self.config, show=show)

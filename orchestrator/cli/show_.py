@@ -168,7 +168,7 @@ class _View:
         return lines
 
     def _tail(self) -> list[str]:
-        from orchestrator.cli.render.end import lacking, next_command
+        from orchestrator.cli.render.end import describe_wait, lacking, next_command
 
         lines: list[str] = []
         error = (self.state.finished or {}).get("error") or self.row.error
@@ -176,6 +176,10 @@ class _View:
             where = f" at {one_line(str(error['step']))}" if error.get("step") else ""
             text = f"{error.get('code', 'failed')}{where}: {plain(str(error.get('message', '')))}"
             lines += ["", self.screen.style(text, "red", stream=sys.stdout)]
+        for path, step in self.state.steps.items():
+            if step.waiting is not None and self.state.finished is None:
+                waits = f"waits: {describe_wait({'step': path, **step.waiting})}"
+                lines.append(self.screen.style(waits, "yellow", stream=sys.stdout))
         limit = (self.state.paused or {}).get("limit") or (error or {}).get("detail")
         command = next_command(self.row.run_id, shown_status(self.row), self.row.reason, add=lacking(limit))
         return [*lines, "", f"next: {command}"] if command else lines

@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "cancel": "Ask a run to end.",
     "send": "Say something to a running agent.",
     "budget": "Print the budgets of a run, or add to one of them.",
+    "answer": "Answer a question of a run: approve a call, or deny it.",
     "resolve": "Settle a step whose effect is in doubt.",
     "verify": "Prove that a journal is whole and was decided by the rules.",
     "graph": "Draw a pipeline or the graph of a run.",
@@ -29,7 +30,7 @@ VERBS: dict[str, str] = {
 }
 
 PLANNED = (
-    "fork", "test", "watch", "answer", "signal", "worker", "schedule",
+    "fork", "test", "watch", "signal", "worker", "schedule",
 )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def end_of(run_id: str, state: RunState, *, stopped: bool = False) -> RunEnd:
     return RunEnd(
         run_id=run_id,
         status="stopped" if stopped else state.status,
-        reason=None if state.paused is None else state.paused.get("reason"),
+        reason=_reason(state),
         outputs=finished.get("outputs"),
         error=finished.get("error"),
         spend=None if state.unpriced else state.spend,
@@ -51,3 +51,12 @@ def end_of(run_id: str, state: RunState, *, stopped: bool = False) -> RunEnd:
         ended_at=state.finished_at or state.at,
         waits=waits,
     )
+
+
+def _reason(state: RunState) -> str | None:
+    """Why it is paused, or what it waits for."""
+    if state.paused is not None:
+        return state.paused.get("reason")
+    if state.status != "waiting":
+        return None
+    return next((step.waiting.get("reason") for step in state.steps.values() if step.waiting is not None), None)

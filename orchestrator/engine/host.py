@@ -147,12 +147,14 @@ class Host:
         labels: Mapping[str, str] | None = None,
         files: Sequence[bytes] = (),
         budget: Mapping[str, int] | None = None,
+        approve: Literal["ask", "never"] = "ask",
     ) -> RunEnd:
         """Create a run and drive it until it ends or has nothing to do but wait.
 
         ``folder`` is the run's absolute directory, ``files`` the bodies of its file inputs, ``budget`` bounds
-        beside those of the graph (``usd`` in micro-dollars, ``tokens``). Raises RunTaken where the id is in use, Fenced
-        where another driver took the run, a StoreError where the store cannot be used.
+        beside those of the graph (``usd`` in micro-dollars, ``tokens``). With ``approve`` ``never``, all that needs an
+        approval is refused. Raises RunTaken where the id is in use, Fenced where another driver took the run, a
+        StoreError where the store cannot be used.
         """
         run_id = run_id or new_run_id()
         body = canonical(to_json(graph))
@@ -170,6 +172,7 @@ class Host:
             "seed": digest(run_id.encode())[:16],
             "decider": VERSION,
             **({"budget": dict(budget)} if budget else {}),
+            **({"approve": approve} if approve != "ask" else {}),
         }
         new = NewRun(
             run_id=run_id, name=graph.name, graph_hash=identity, root_id=run_id, created_at=now,
@@ -181,9 +184,17 @@ class Host:
         handle = self._handle(run_id, epoch=new.epoch)
         return await self._drive(RunDriver(self, graph, state, handle), [draft], create=new)
 
-    async def resume(self, run_id: str, *, force: bool = False, retry_failed: bool = False) -> RunEnd:
+    async def resume(
+        self,
+        run_id: str,
+        *,
+        force: bool = False,
+        retry_failed: bool = False,
+        approve: Literal["ask", "never"] | None = None,
+    ) -> RunEnd:
         """Take a run over and drive it on. One that ended is only looked at, unless ``retry_failed``.
 
+        ``approve`` changes whether anybody is asked, from here on; None leaves it as it was.
         Raises Held (a live driver has it), NoSuchRun, Fenced, Damaged, or a StoreError.
         """
         row = await self.store.get_run(run_id)
@@ -203,6 +214,9 @@ class Host:
             if state.finished is not None:
                 first.append(Draft("resumed", "", {**reopened(graph, state)}))
                 state.apply(first[0], seq=state.head + 1, at=self.clock.now())
+            if approve not in (None, state.approve):
+                first.append(Draft("received", "", {"kind": "approve", "mode": approve, "by": self.owner}))
+                state.apply(first[-1], seq=state.head + 1, at=self.clock.now())
             driver = RunDriver(self, graph, state, handle)
         return await self._drive(driver, first)
 

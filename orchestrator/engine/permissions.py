@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from orchestrator.agents.builtin import FILE_OPERATIONS
 from orchestrator.engine.steps.common import Wrong
 from orchestrator.expr.rules import read_rule
 from orchestrator.jsonish import dumps, hash_of
@@ -58,7 +59,8 @@ def name_of(config: CallConfig) -> str:
 def judge(decider: Decider, act: Act, config: CallConfig, args: Mapping[str, Any]) -> Verdict:
     """What the tool's own policy says. Raises Wrong where ``approve`` gives neither true nor false, EvalError."""
     tool, name = config.tool, name_of(config)
-    said = _plain_paths(args) if tool.kind == "files" else args
+    operation = FILE_OPERATIONS.get(config.operation or "") if tool.kind == "files" else None
+    said = args if operation is None else _plain_paths(dict.fromkeys(operation.input["properties"]) | dict(args))
     for text in tool.deny:
         if read_rule(text).meets(name, said):
             return Verdict("deny", f"`{name}` is denied by the rule `{text}`")
@@ -67,7 +69,7 @@ def judge(decider: Decider, act: Act, config: CallConfig, args: Mapping[str, Any
     if tool.approve is None:
         # With `allow` alone, it is the whole of what may be called.
         return Verdict("deny", f"no rule of `allow` permits this call of `{name}`") if tool.allow else _ALLOW
-    asks = decider.evaluate(act, tool.approve, "approve", env={**act.scope.env, "args": args})
+    asks = decider.evaluate(act, tool.approve, "approve", env={**act.scope.env, "args": said})
     if not isinstance(asks, bool):
         raise Wrong("expression", "`approve` gives neither true nor false")
     return Verdict("ask") if asks else _ALLOW

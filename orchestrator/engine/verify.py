@@ -80,7 +80,8 @@ class _Replay:
         if bodies:
             body = bodies.popleft()
             return None if body == record.body else f"`{record.kind}` holds something else than was decided"
-        if record.kind in ("claimed", "resumed"):
+        # Whether people are asked changes when a run is taken up, and only then.
+        if record.kind in ("claimed", "resumed") or (record.kind == "received" and "mode" in record.body):
             self._taken_over(records[: record.seq])
             return None
         problem = self._check(record)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.tools.sandbox import why_none
 from tests.wire.messages_server import text, tool_use
 from tests.wire.openai_server import OpenAIServer
 
@@ -444,3 +445,27 @@ def test_steering(tmp_path: Path) -> None:
     assert "La construction est finie." in rest
     late = orch(tmp_path, "send", "s", "hello", *store)
     assert (late.returncode, "no agent is at work" in late.stderr) == (3, True)
+
+
+def test_approval(tmp_path: Path) -> None:
+    waits = outputs(tmp_path, "approval.yaml", code=5)
+    assert [(wait["step"], wait["args"]) for wait in waits["waits"]] == [
+        ("settle/turn1/tool1", {"account": "bob", "cents": 250_000})
+    ]
+    answered = orch(tmp_path, "answer", waits["run"], "--choice", "approve", "--store", "sqlite:///runs.db")
+    assert answered.returncode == 0, answered.stderr
+    done = orch(tmp_path, "resume", waits["run"], "--store", "sqlite:///runs.db")
+    said = json.loads(done.stdout)["said"]
+    assert "ann got 500 cents" in said
+    assert "bob got 250000 cents" in said
+    assert "denied by the rule `refund(account: internal/*)`" in said
+    said = outputs(tmp_path, "approval.yaml", "--approve", "never")["said"]
+    assert "ann got 500 cents" in said
+    assert "this run asks nobody" in said
+
+
+def test_guarded(tmp_path: Path) -> None:
+    (tmp_path / "canary").write_text("a canary that sings")
+    found = outputs(tmp_path, "guarded.yaml")
+    assert found["walked"] == "done"
+    assert found["look"] == {"network": "none", "files": "none" if why_none() is None else "seen"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestrator.cli.render.text import one_line, plain
+from orchestrator.cli.render.text import json_text, one_line, plain
 from orchestrator.cli.render.values import MARKS, count, elapsed, money
 from orchestrator.clock import rfc3339
 from orchestrator.errors import Exit
@@ -45,6 +45,9 @@ def next_command(
             return f"orch budget {run_id} --add {add}, then orch resume {run_id}"
         case "paused" if reason == "doubt":
             return f"orch resolve {run_id} {step or 'STEP'} --result JSON | --retry | --fail"
+        case "waiting" if reason == "approval":
+            named = f" {step}" if step else ""
+            return f"orch answer {run_id}{named} --choice approve|deny, then orch resume {run_id}"
         case "waiting" | "paused" | "stopped" | "stalled" | "queued":
             return f"orch resume {run_id}"
         case "running":
@@ -68,10 +71,13 @@ def say_end(screen: Screen, end: Any) -> None:
     status = screen.style(f"{mark} {end.status}", "bold", color)
     screen.say(f"{status}{reason}  {took}  {count(end.tokens)} tokens  {money(end.spend)}")
     screen.say(f"run {one_line(end.run_id)}")
+    asked = [one_line(str(wait["step"])) for wait in end.waits if wait.get("reason") == "approval"]
     doubtful = next((str(wait["step"]) for wait in end.waits if wait.get("reason") == "doubt"), None)
     limit = next((wait for wait in end.waits if wait.get("reason") == "limit"), (error or {}).get("detail"))
     reason = "doubt" if doubtful else end.reason
-    command = next_command(end.run_id, end.status, reason, step=doubtful, add=lacking(limit))
+    # The path of an agent's call may be long: it is named only where it has to be.
+    step = doubtful or (asked[0] if len(asked) > 1 else None)
+    command = next_command(end.run_id, end.status, reason, step=step, add=lacking(limit))
     if command:
         screen.say(f"next: {command}")
 
@@ -97,10 +103,17 @@ def describe_wait(wait: dict[str, Any]) -> str:
     doubt = wait.get("reason") == "doubt"
     if wait.get("reason") == "limit":
         return one_line(str(wait.get("message")), 300)
+    if wait.get("reason") == "approval":
+        return one_line(f"{wait.get('step')} needs an approval: {told_call(wait)}", 300)
     reason = "is in doubt: whether its effect happened is not known" if doubt else wait.get("reason")
     subject = " ".join(str(text) for text in (wait.get("step"), reason) if text)
     told = "; ".join(str(text) for text in (subject, wait.get("message")) if text)
     return one_line(f"{told} {_old_driver(wait.get('driver'))}".strip(), 300)
+
+
+def told_call(wait: dict[str, Any], width: int = 200) -> str:
+    """The call that an approval is asked for, on one line."""
+    return one_line(f"{wait.get('tool')} {json_text(wait.get('args'))}", width)
 
 
 def _old_driver(driver: dict[str, Any] | None) -> str:

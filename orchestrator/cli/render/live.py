@@ -50,6 +50,7 @@ class LiveTree:
             color_system="auto" if screen.colored() else None,
         )
         self._canvas = Canvas(self._console)
+        self._held = False
 
     def listen(self, event: Any) -> None:
         """Fold a record, or keep the end of what an agent is saying."""
@@ -67,13 +68,20 @@ class LiveTree:
         self._canvas.erase()
         self._console.print(Text(line))
 
+    def hold(self, *, held: bool) -> None:
+        """Draw nothing while somebody types."""
+        self._held = held
+        self._canvas.erase()
+        self._console.show_cursor(show=held)
+
     async def pump(self) -> None:
         """Draw until cancelled."""
         self._console.show_cursor(show=False)
         try:
             while True:
                 began = anyio.current_time()
-                self._canvas.draw(self._drawing())
+                if not self._held:
+                    self._canvas.draw(self._drawing())
                 # A tree of thousands takes long to draw: the run comes first.
                 await anyio.sleep(max(_PERIOD, _SHARE * (anyio.current_time() - began)))
         finally:

@@ -49,6 +49,11 @@ def heart(record: Record) -> str:
             return _done(body)
         case "started":
             return f"attempt {body['attempt']}" if body.get("attempt", 1) > 1 else ""
+        case "waiting" if body.get("reason") == "approval":
+            return one_line(f"approval: {body.get('tool')} {short_json(body.get('args'), 100)}", 160)
+        case "answered":
+            comment = f": {body['comment']}" if body.get("comment") else ""
+            return one_line(f"{body.get('choice')} by {body.get('by')}{comment}", 160)
         case "waiting" | "paused" | "cancel_requested" | "resolved" | "skipped":
             return one_line(str(body.get("reason") or body.get("for") or body.get("by") or ""), 100)
         case "expanded":

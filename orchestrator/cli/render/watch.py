@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Watcher(Protocol):
     """Told of each event, and of each line that a step printed, without its secrets and controls.
 
-    ``pump`` draws until it is cancelled; ``close`` leaves what shall stay on the screen. ``whole``: it wants to know
-    what happened before, too.
+    ``pump`` draws until it is cancelled, but not while it is held, when somebody types; ``close`` leaves what shall
+    stay on the screen. ``whole``: it wants to know what happened before, too.
     """
 
     whole: bool
@@ -23,6 +23,8 @@ class Watcher(Protocol):
     def listen(self, event: Any) -> None: ...
 
     def said(self, line: str) -> None: ...
+
+    def hold(self, *, held: bool) -> None: ...
 
     async def pump(self) -> None: ...
 
@@ -54,6 +56,9 @@ class Lines:
     def said(self, line: str) -> None:
         """Pass it on."""
         self._screen.say(line)
+
+    def hold(self, *, held: bool) -> None:
+        """Nothing is drawn anyway."""
 
     async def pump(self) -> None:
         """Nothing to draw."""

@@ -291,6 +291,7 @@ def verdict(world: World) -> str:
         ({"deny": ("fs.write(path: .)",)}, "./", "denied"),
         ({"allow": ("fs.write(path: out/*)",)}, "./out/a", "done"),
         ({"deny": ("fs.write(path: /etc/*)",)}, "/etc/x", "denied"),
+        ({"approve": "args.path == 'a/b' && args.content != null"}, "./a//b", "ask"),
     ],
 )
 def test_deny_wins_over_allow_and_allow_over_approve(policy: dict[str, Any], path: str, found: str) -> None:
@@ -314,11 +315,19 @@ def test_a_run_that_asks_nobody_refuses_what_would_be_asked() -> None:
     assert "asks nobody" in world.end["error"]["message"]
 
 
+def take_up(world: World, mode: str) -> None:
+    """A resume that says whether anybody is asked."""
+    world.epoch += 1
+    world._record("claimed", "", {"owner": "next"})  # noqa: SLF001
+    world._record("received", "", {"kind": "approve", "mode": mode, "by": "ann"})  # noqa: SLF001
+    world._build()  # noqa: SLF001
+
+
 def test_who_resumes_may_change_whether_somebody_is_asked() -> None:
-    world = World(graph(call("a", {"x": 1}, on=asks()))).play()
-    world.say(Draft("received", "", {"kind": "approve", "mode": "never", "by": "ann"}))
+    world = World(graph(call("a", {"x": 1}, on=asks()), call("b", {"x": 5}, needs=("a",)))).play()
+    take_up(world, "ask")
     assert waits(world) == ["a"]
-    world.crash()
+    take_up(world, "never")
     assert outcome(world) == "denied"
 
 
