@@ -89,8 +89,21 @@ def test_scripted_calls_name_tools() -> None:
         assert codes(text.format(good)) == []
     for bad in ("notes", "notes.write", "lsx"):
         assert codes(text.format(bad)) == ["E233"]
-    for later in ("note", "board_get", "handoff", "plan", "todo", "remember", "recall", "skill", "spawn", "g"):
-        assert codes(text.format(later)) == ["E190"]
+    for absent in ("note", "board_get", "handoff", "plan", "todo", "remember", "recall", "skill", "spawn", "g"):
+        assert codes(text.format(absent)) == ["E233"]
+
+
+def test_scripted_calls_name_tools_that_an_agent_has_for_what_it_keeps() -> None:
+    text = """
+        models: {{default: {{provider: scripted, replies: [{{calls: [{{tool: {}}}]}}]}}}}
+        steps:
+          a: {{agent: {{notes: true, todo: shared}}, prompt: Hi}}
+          b: {{agent: {{share: [x], memory: {{scope: s, recall: false}}}}, prompt: Hi}}
+    """
+    for good in ("note", "todo", "board_get", "board_set", "remember"):
+        assert codes(text.format(good)) == []
+    for bad in ("recall", "skill"):
+        assert codes(text.format(bad)) == ["E233"]
     hints = [one.hint for one in compiled(text.format("xyz")).diagnostics]
     assert hints == ["known: ls, notes.glob, notes.grep, notes.list, notes.read, read_result"]
 
