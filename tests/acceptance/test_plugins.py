@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.acceptance.test_cli import document, orch
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PLUGIN = """\
 from pathlib import Path

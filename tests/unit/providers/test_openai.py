@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -458,6 +459,14 @@ async def test_the_key_of_the_environment_serves_where_the_file_names_no_url(mon
         await provider.aclose()
     assert server.calls[0]["headers"]["authorization"] == "Bearer from-the-environment"
     assert server.calls[0]["path"] == "/v1/chat/completions"
+
+
+async def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ModelError) as caught:
+        await OpenAIProvider().call(request("http://127.0.0.1:1"), context())
+    assert (caught.value.code, caught.value.sent) == ("bad_request", False)
+    assert "orchestrator[openai]" in caught.value.message
 
 
 async def test_without_a_key_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
