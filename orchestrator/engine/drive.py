@@ -381,7 +381,8 @@ class RunDriver:
         return min(times, default=None)
 
     def _seconds_to_due(self) -> float:
-        due = self._due()
+        # While nothing may start, what is due to start would only have the loop spin: the host pokes when it may.
+        due = self._due() if self.host.may_start() else min(self.decider.timers.values(), default=None)
         if due is None or self.state.finished is not None:
             return math.inf
         return max((due - self.host.clock.now()) / 1_000_000, 0.0)

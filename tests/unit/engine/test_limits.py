@@ -25,8 +25,10 @@ class Jumping(SystemClock):
 
     def __init__(self):
         self.ahead = 0.0
+        self.asked = 0
 
     def now(self):
+        self.asked += 1
         return super().now() + int(self.ahead * 1_000_000)
 
     def boot(self):
@@ -166,3 +168,23 @@ async def test_what_a_call_used_counts_and_one_that_was_refused_counts_nothing(b
         await bench.start(host, found, "r3")
     assert lane.tokens == 4
     assert [bench.ends[run].status for run in ("r1", "r2", "r3")] == ["done", "failed", "done"]
+
+
+async def test_a_driver_that_may_start_nothing_does_not_spin(bench):
+    """A permit is free and the lease is not sure: whoever renews it pokes."""
+    found = graph(agent("a", requests_per_minute=1), agent("b", requests_per_minute=1))
+    async with bench.host(lease=600) as host, anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.start, host, found, "r")
+        await settle(lambda: host.rates.ready_in("r") is not None and len(bench.models.called) == 1)
+        renewed, host._renewed = host._renewed, -1e9
+        bench.clock.ahead += 61
+        assert host.rates.ready_in("r") == 0
+        host._poke("r")
+        before = bench.clock.asked
+        for _ in range(300):
+            await anyio.lowlevel.checkpoint()
+        assert bench.clock.asked - before < 30
+        host._renewed = renewed + 61
+        host._poke("r")
+        await settle(lambda: "r" in bench.ends)
+    assert bench.models.called == ["a", "b"]
