@@ -91,6 +91,8 @@ def test_scripted_calls_name_tools() -> None:
         assert codes(text.format(bad)) == ["E233"]
     for absent in ("note", "board_get", "handoff", "plan", "todo", "remember", "recall", "skill", "spawn", "g"):
         assert codes(text.format(absent)) == ["E233"]
+    hints = [one.hint for one in compiled(text.format("xyz")).diagnostics]
+    assert hints == ["known: ls, notes.glob, notes.grep, notes.list, notes.read, read_result"]
 
 
 def test_scripted_calls_name_tools_that_an_agent_has_for_what_it_keeps() -> None:
@@ -104,8 +106,6 @@ def test_scripted_calls_name_tools_that_an_agent_has_for_what_it_keeps() -> None
         assert codes(text.format(good)) == []
     for bad in ("recall", "skill"):
         assert codes(text.format(bad)) == ["E233"]
-    hints = [one.hint for one in compiled(text.format("xyz")).diagnostics]
-    assert hints == ["known: ls, notes.glob, notes.grep, notes.list, notes.read, read_result"]
 
 
 def test_rules_of_a_scripted_model_see_the_turn() -> None:
