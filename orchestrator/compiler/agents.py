@@ -80,6 +80,7 @@ class Cast:
     named: dict[str, AgentDraft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     definitions: dict[str, AgentDef] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     entered: list[AgentDef] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    in_place: dict[str, bool] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     _others: list[str] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
 
     def use(self, agent: str | AgentEntry, at: Path, place: Place, name: str) -> AgentDraft | None:

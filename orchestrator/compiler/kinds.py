@@ -83,6 +83,7 @@ class Kinds:
             return NOTHING
         agent, said = found.definition, self.draft.said
         self.lowering.agents.entered.append(agent)
+        self.lowering.agents.in_place[self.node_id] = not isinstance(step.agent, str)
         given = self.lowering.agents.outputs_of(found)
         self.draft.known = joined(one or STRING for one in given)
         # Where control may pass on, each agent is held to its own type.

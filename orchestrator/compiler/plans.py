@@ -21,22 +21,20 @@ from orchestrator.compiler.report import Report
 from orchestrator.compiler.resolve import resolve
 from orchestrator.expr.values import MapOf
 from orchestrator.graph.budgets import merged
-from orchestrator.graph.nodes import GroupConfig, Node, PlanDef, to_json
+from orchestrator.graph.nodes import PLAIN, GroupConfig, Node, PlanDef, to_json
 from orchestrator.spec.agents import AgentEntry
 from orchestrator.spec.diagnostics import Severity, SpecErrors, in_order
 from orchestrator.spec.load import load
 from orchestrator.spec.read import spec_of
 from orchestrator.spec.shape import models_of
-from orchestrator.spec.steps import AgentStep, StepBase
+from orchestrator.spec.steps import StepBase
 from orchestrator.spec.tools import ToolBase
 from orchestrator.spec.types import FILE, ObjectType, from_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from orchestrator.compiler.agents import Cast
-    from orchestrator.compiler.drafts import Draft
-    from orchestrator.compiler.lower import Lowered
     from orchestrator.compiler.resolve import Inspect, Resolved
     from orchestrator.compiler.tools import Toolbox
     from orchestrator.graph.nodes import AgentDef, Graph, ToolDef
@@ -84,14 +82,22 @@ def compile_plan(
         return Refused([*problems, *_told(error.diagnostics, source)])
     report = Report(spec.loaded, spec.doubts)
     resolved = _known(resolve(spec.document, report, swap={}, inspect=inspect), agent, graph)
-    lowered = check(lower(resolved, seed=lambda tools, cast_: _seed(tools, cast_, agent, graph)))
+    casts: list[Cast] = []
+
+    def seed(tools: Toolbox, cast_: Cast) -> None:
+        _seed(tools, cast_, agent, graph)
+        casts.append(cast_)
+
+    lowered = check(lower(resolved, seed=seed))
     count = _steps(spec.document)
     if count > most:
         report.error(
-            "E451", f"the plan has {count} steps, and {max(most, 0)} are left (max_steps)", ("steps",), key=True
+            "E408", f"the plan has {count} steps, and {max(most, 0)} are left (max_steps)", ("steps",), key=True
         )
     problems += _told(in_order([*spec.diagnostics, *report.found]), source)
-    return Refused(problems) if problems else Planned(_node(lowered, "outputs" in data), count)
+    if problems:
+        return Refused(problems)
+    return Planned(_node(lowered.graph, casts[0].in_place, has_outputs="outputs" in data), count)
 
 
 # What the plan's names stand for
@@ -146,42 +152,27 @@ def _steps(document: Document) -> int:
     return sum(isinstance(model, StepBase) for model in models_of(document))
 
 
-def _node(lowered: Lowered, has_outputs: bool) -> dict[str, Any]:
+def _node(graph: Graph, in_place: Mapping[str, bool], *, has_outputs: bool) -> dict[str, Any]:
     """A group of the plan's steps. Its agents count: those defined in place as made at run time, others as called."""
-    graph = lowered.graph
     outputs = MapOf(dict(graph.outputs)) if has_outputs else None
-    node = Node(name="", id="plan", kind="steps", config=GroupConfig(block=graph.root, outputs=outputs))
-    kinds = {
-        draft.node.id: "delegate" if isinstance(draft.step.agent, str) else "spawn"
-        for draft in _drafts(lowered.root.drafts.values())
-        if isinstance(draft.step, AgentStep)
-    }
-    found = to_json(node)
-    _count(found, kinds)
+    found = to_json(Node(name="", id="plan", kind="steps", config=GroupConfig(block=graph.root, outputs=outputs)))
+    _count(found, in_place)
     return found
 
 
-def _drafts(drafts: Iterable[Draft]) -> Iterator[Draft]:
-    for draft in drafts:
-        yield draft
-        inner = [
-            *draft.cases.values(),
-            *(each for each in (draft.do, draft.otherwise, draft.fallback) if each is not None),
-        ]
-        yield from _drafts([*(draft.block.drafts.values() if draft.block is not None else ()), *inner])
-
-
-def _count(data: Any, kinds: Mapping[str, str]) -> None:
+def _count(data: Any, in_place: Mapping[str, bool]) -> None:
     """Give each agent step in the JSON of a node the kind that is counted."""
     if isinstance(data, list):
         for item in cast("list[Any]", data):
-            _count(item, kinds)
+            _count(item, in_place)
     elif isinstance(data, dict) and "v" not in data:
         found = cast("dict[str, Any]", data)
         if found.get("is") == "Node" and found["kind"] == "agent":
-            found["kind"] = kinds[found["id"]]
-        for key in ("config", "block", "nodes", "finally_", "do", "cases", "d", "otherwise", "fallback"):
-            _count(found.get(key), kinds)
+            found["kind"] = "spawn" if in_place[found["id"]] else "delegate"
+        inner = cast("dict[str, Any]", found["d"]) if "d" in found else found
+        for key, item in inner.items():
+            if inner is not found or key not in PLAIN:
+                _count(item, in_place)
 
 
 # What is said of it

@@ -55,7 +55,7 @@ class _Search:
     found: list[dict[str, str]] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
 
     def say(self, message: str, at: str, hint: str = "") -> None:
-        problem = {"code": "E451", "message": message, "at": at}
+        problem = {"code": "E408", "message": message, "at": at}
         self.found.append(problem | {"hint": hint} if hint else problem)
 
     def several(self, data: dict[str, Any], at: str) -> dict[str, Any]:

@@ -38,10 +38,7 @@ def no_planner(_agent: AgentDef, _graph: Graph, _written: Mapping[str, Any], _mo
 
 
 async def perform(decider: Decider, intent: Intent, planner: Planner, now: Callable[[], int]) -> Draft:
-    """The record of a plan: ``expanded``, or that the call failed, with all problems.
-
-    What it takes of its bounds is counted in the moment of its record, since others may have planned meanwhile.
-    """
+    """Compile a plan, and give its record."""
     act = intent.act
     agent, folder = agent_of(next(agents_around(act))), str(decider.state.started["folder"])
     try:
@@ -50,12 +47,21 @@ async def perform(decider: Decider, intent: Intent, planner: Planner, now: Calla
         )
     except Exception as error:  # noqa: BLE001 - the attempt boundary: a plan is whatever a model writes
         found = Plan(problems=({"code": "E900", "message": f"{type(error).__name__}: {error}", "at": ""},))
+    return recorded(decider, intent, found, at=now())
+
+
+def recorded(decider: Decider, intent: Intent, found: Plan, *, at: int) -> Draft:
+    """The record of a plan: ``expanded``, or that the call failed, with all problems.
+
+    What it takes of its bounds is counted in the moment of its record, since others may have planned meanwhile.
+    """
+    act = intent.act
     left = steps_left(decider, act)
     if found.node is not None and found.steps <= left:
         body = {"attempt": intent.attempt, "graph": found.node, "takes": takes_steps(decider, act, found.steps)}
         return Draft("expanded", act.path, body)
-    short = {"code": "E451", "message": f"the plan has {found.steps} steps, and {left} are left", "at": "steps"}
+    short = {"code": "E408", "message": f"the plan has {found.steps} steps, and {left} are left", "at": "steps"}
     problems = [dict(one) for one in found.problems] or [short]
     many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     refused = Failed("invalid_plan", f"the plan has {many}, and nothing of it ran", detail={"problems": problems})
-    return outcomes.failed(intent, refused, step=decider.state.steps[act.path], attempts=1, at=now())
+    return outcomes.failed(intent, refused, step=decider.state.steps[act.path], attempts=1, at=at)

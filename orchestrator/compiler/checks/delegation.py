@@ -88,7 +88,7 @@ class _Search:
             names[SHOWN:-SHOWN] = ["…"]
         notes = tuple(self.report.note(f"`{name}` comes to the next one here", at) for name, at in ring[1:SHOWN])
         message = f"agents that come back to themselves without a bound: {' → '.join(names)}"
-        self.report.error("E450", message, ring[0][1], key=True, hint=_HINT, notes=notes)
+        self.report.error("E407", message, ring[0][1], key=True, hint=_HINT, notes=notes)
 
 
 def _edges(agent: AgentDef, at: Path, agents: Mapping[str, AgentDef]) -> Iterator[Edge]:

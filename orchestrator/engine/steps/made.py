@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestrator.agents.topology import granted
 from orchestrator.engine.steps.agent import Agent
 from orchestrator.engine.steps.reach import agent_of, may_make, takes_agent, takes_call
+from orchestrator.expr.values import Const
 
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
@@ -62,6 +64,7 @@ class Spawned(Counted):
 
     def told(self, act: Act) -> dict[str, Any]:
         agent = agent_of(act)
-        instructions = {} if agent.instructions is None else {"instructions": agent.instructions.to_json()}
-        tools = [tool.name for tool in agent.tools]
+        said = agent.instructions
+        instructions = {} if said is None else {"instructions": said.value if isinstance(said, Const) else said.to_json()}
+        tools = [name for name, _, _ in granted(agent.tools, agent.operations)]
         return {"name": agent.name, "model": agent.model.name, "tools": tools, **instructions}
