@@ -42,7 +42,7 @@ _LONG_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TYPE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\??")
 _FUNCTION: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
-_REFERENCE: Final = re.compile(rf"{NAME}(?:\.[A-Za-z0-9_./-]+)?")
+_REFERENCE: Final = re.compile(rf"{NAME}(?:\.[A-Za-z0-9_][A-Za-z0-9_./-]*)?")
 _DURATION: Final = re.compile(
     r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?",
     re.ASCII,
@@ -391,7 +391,7 @@ Prompt = TypeAliasType(
 
 
 class Budget(Model):
-    """A bound on what may be spent. Budgets nest; a child's is carved from its parent's."""
+    """A bound on what may be spent. Budgets nest; a child's is a cap beside those around it."""
 
     usd: Amount | None = None
     """Dollars."""

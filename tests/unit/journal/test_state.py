@@ -48,6 +48,9 @@ def test_every_kind_of_record_is_known(story):
         "started": {"attempt": 1},
         "failed": {"attempt": 1},
         "fired": {"timer": "timeout"},
+        "compacted": {"turn": 1},
+        "limit_reached": {"then": "pause"},
+        "budget_added": {"add": {"usd": 1}},
         "run_finished": {"status": "done"},
     }
     for kind in KINDS[1:]:
