@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.expr.values import Value
     from orchestrator.spec.tools import McpTool
 
-_OF_PROGRAMS: Final = ("env", "launcher", "dir")
+_OF_PROGRAMS: Final = ("env", "launcher", "dir", "sandbox")
 
 
 def server_config(tool: McpTool, place: Place, resolved: Resolved) -> dict[str, Value]:

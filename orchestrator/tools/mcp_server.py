@@ -152,8 +152,11 @@ class Server:
             opening.settle(problem=Unreachable(noted.get("code", "tool_error"), _told(wire), wire, noted))
 
     async def _connected(self, opening: _Opening, wire: Wire, scope: anyio.CancelScope) -> None:
-        from mcp import Client
-        from mcp_types import Implementation
+        try:
+            from mcp import Client
+            from mcp_types import Implementation
+        except ModuleNotFoundError:
+            raise RuntimeError("the package `mcp` is not installed: `pip install 'orchestrator[mcp]'`") from None
 
         _quieten()
         about = Implementation(name="orchestrator", version=version("orchestrator"))

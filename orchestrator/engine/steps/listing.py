@@ -100,6 +100,6 @@ def resolve(decider: Decider, act: Act) -> bool:
         if problem is not None:
             decider.fail(act, problem.pop("code"), problem.pop("message"), **problem)
             return False
-        act.data, listed = None, cast("dict[str, Any]", step.output)
+        listed = cast("dict[str, Any]", step.output)
     act.node = replace(act.node, config=replace(config, tool=one_tool(tool, name, listed)))
     return True

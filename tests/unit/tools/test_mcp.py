@@ -15,6 +15,7 @@ from orchestrator.engine.holding import Holder
 from orchestrator.tools import mcp_server, mcp_wire
 from orchestrator.tools.mcp import perform
 from orchestrator.tools.protocol import Done, Failed, Lost, secret_marker
+from orchestrator.tools.sandbox import why_none
 from orchestrator.tools.shell import PASSED
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 FAKE = str(Path(__file__).parents[2] / "mcp" / "fake.py")
+SOURCE = Path(FAKE).read_text()
 
 
 @asynccontextmanager
@@ -191,9 +193,27 @@ async def test_a_server_that_exits_at_its_start_says_why(context: Any) -> None:
 
 async def test_a_program_that_is_not_there_says_so(context: Any) -> None:
     async with holding(context) as held:
-        end = bad(await perform({"command": ["/no/such/program"], "folder": str(context.folder), "operation": "x"}, held))
+        end = bad(
+            await perform({"command": ["/no/such/program"], "folder": str(context.folder), "operation": "x"}, held)
+        )
     assert end.no_effect
     assert end.message == "no connection to the server: it closed the connection (No such file or directory)"
+
+
+async def test_without_the_sdk_it_says_what_to_install(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    end = bad(await once(context, "echo"))
+    assert end.no_effect
+    assert end.message.endswith("the package `mcp` is not installed: `pip install 'orchestrator[mcp]'`")
+
+
+@pytest.mark.skipif(why_none() is not None, reason="no sandbox here")
+async def test_a_server_may_stand_in_a_sandbox(contexts: Any) -> None:
+    (contexts.folder / "fake.py").write_text(SOURCE)
+    boxed = {"command": ["/usr/bin/python3", "-I", "fake.py"], "folder": str(contexts.folder), "sandbox": "required"}
+    async with holding(contexts()) as held:
+        end = await perform({**boxed, "operation": "env", "args": {}}, held)
+    assert json.loads(done(end))["HOME"] == "/tmp"
 
 
 async def test_a_banner_on_stdout_is_passed_over(context: Any) -> None:
