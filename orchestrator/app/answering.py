@@ -83,13 +83,13 @@ def questions(graph: Graph, state: RunState, *, run_id: str) -> list[Question]:
     asked = [step for step in state.steps.values() if step.asked is not None and step.waiting is not None]
     if not asked or state.finished is not None:
         return []
-    # Only the decider knows when it ends, and whether what stands around it goes on.
+    # Only the decider knows when it ends.
     decider = Decider(graph, state, RunInfo(run_id))
     decider.decide()
     return [
-        Question(step.path, step.asked_seq, step.waiting or {}, _until(step.path, decider.timers))
+        Question(step.path, step.asked_seq, step.waiting, _until(step.path, decider.timers))
         for step in asked
-        if step.path in decider.acts and step.waiting is not None
+        if step.waiting is not None
     ]
 
 

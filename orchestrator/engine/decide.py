@@ -65,6 +65,8 @@ class Decider:
         self.in_flight: dict[str, Intent] = {}
         self.cancels: list[str] = []
         self.timers: dict[str, int] = {}
+        # Those that wait for a person.
+        self._asking: set[str] = set()
         self.fresh: dict[str, Intent] = {}
         self.budgets = Budgets(graph, state)
         self.acts: dict[str, Act] = {}
@@ -232,9 +234,25 @@ class Decider:
         self.tell_owner(act, waits=True)
 
     def tell_owner(self, act: Act, *, waits: bool) -> None:
-        """Tell the step around that an activation waits for a person, or goes on."""
-        if isinstance(act.owner, Act):
-            steps.KINDS[act.owner.kind].child_waits(self, act.owner, act, waits=waits)
+        """Tell the steps around that an activation waits for a person, or goes on."""
+        if waits:
+            self._asking.add(act.path)
+        else:
+            self._asking.discard(act.path)
+        self._tell(act)
+
+    def _tell(self, act: Act) -> None:
+        """Tell each step around an activation whether all that goes on in what is directly inside it waits."""
+        owner = act.owner if isinstance(act.owner, Act) else act.owner.owner
+        if owner is not None:
+            steps.KINDS[owner.kind].child_waits(self, owner, act, waits=self._waits(act))
+            self._tell(owner)
+
+    def _waits(self, act: Act) -> bool:
+        fallback = self.acts.get(f"{act.path}/@error")
+        inside = [each for each in steps.KINDS[act.kind].live(act) if each.phase is not Phase.ENDED]
+        inside += [] if fallback is None else [fallback]
+        return act.path in self._asking or (bool(inside) and all(map(self._waits, inside)))
 
     def look_later(self, act: Act) -> None:
         """Queue an activation that has something to decide."""
@@ -541,6 +559,15 @@ class Decider:
         self.timers.pop(act.path, None)
         self.fresh.pop(act.path, None)
         self.budgets.leave(act)
+        self._asking.discard(act.path)
+        self._leave(act)
+        around = act.owner if isinstance(act.owner, Act) else act.owner.owner
+        if self._asking and around is not None:
+            # What is left in it may all be waiting now.
+            self._tell(around)
+
+    def _leave(self, act: Act) -> None:
+        """Tell what an activation stands in that it has ended."""
         owner = act.owner
         if isinstance(owner, BlockAct):
             self._blocks.child_ended(owner, act)

@@ -164,9 +164,7 @@ class RunDriver:
         """An answer is to the question that it names, while that is open; nothing else."""
         step = self.state.steps.get(row.path)
         asked = None if step is None or step.waiting is None else step.asked
-        if asked is None or row.path not in self.decider.acts or asked["request"] != row.body.get("request"):
-            return _noted(row)
-        if row.body.get("choice") not in CHOICES:
+        if asked is None or asked["request"] != row.body.get("request") or row.body.get("choice") not in CHOICES:
             return _noted(row)
         return Draft("answered", row.path, {**row.body, "by": row.by})
 

@@ -57,8 +57,12 @@ class StepKind(Protocol):
         """An activation inside it has ended."""
         ...
 
+    def live(self, act: Act) -> list[Act]:
+        """The activations directly inside it that have begun; some may have ended."""
+        ...
+
     def child_waits(self, decider: Decider, act: Act, child: Act, *, waits: bool) -> None:
-        """An activation directly inside it begins to wait for a person, or goes on."""
+        """All that goes on in an activation directly inside it waits for a person, or does not. May be said again."""
         ...
 
     def stop(self, decider: Decider, act: Act) -> None:

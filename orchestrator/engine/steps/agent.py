@@ -307,6 +307,9 @@ class Agent(Base):
             for child in list(act.data.children.values()):
                 decider.stop(child, {})
 
+    def live(self, act: Act) -> list[Act]:
+        return list(act.data.children.values()) if isinstance(act.data, Talk) else []
+
     def busy(self, act: Act) -> bool:
         return isinstance(act.data, Talk) and any(
             child.phase is not Phase.ENDED for child in act.data.children.values()

@@ -160,6 +160,9 @@ class Call(Effects):
         if act.data is not None:
             decider.stop(act.data, {})
 
+    def live(self, act: Act) -> list[Act]:
+        return [] if act.data is None else [act.data]
+
     def busy(self, act: Act) -> bool:
         return act.data is not None and act.data.phase is not Phase.ENDED
 

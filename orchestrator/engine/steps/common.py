@@ -55,6 +55,11 @@ class Base:
         del child
         decider.look_again(act)
 
+    def live(self, act: Act) -> list[Act]:
+        """What goes on directly inside it."""
+        del act
+        return []
+
     def child_waits(self, decider: Decider, act: Act, child: Act, *, waits: bool) -> None:
         """What an activation directly inside it does while it waits is its own."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from orchestrator.engine.activation import BlockAct
+from orchestrator.engine.activation import BlockAct, Phase
 from orchestrator.engine.steps.common import Base, failure_of
 from orchestrator.expr import ABSENT
 from orchestrator.expr.values import MapOf
@@ -55,6 +55,11 @@ class Group(Base):
     def stop(self, decider: Decider, act: Act) -> None:
         if isinstance(act.data, BlockAct):
             decider.stop_block(act.data)
+
+    def live(self, act: Act) -> list[Act]:
+        if not isinstance(act.data, BlockAct):
+            return []
+        return [each for each in act.data.acts.values() if each.phase in (Phase.QUEUED, Phase.OPEN)]
 
     def busy(self, act: Act) -> bool:
         return isinstance(act.data, BlockAct) and act.data.stage != "over"

@@ -94,11 +94,14 @@ class Map(Base):
     def child_waits(self, decider: Decider, act: Act, child: Act, *, waits: bool) -> None:
         """An item that waits takes no place; one that goes on takes its own again, be there room or not."""
         items = cast("_Items", act.data)
-        if waits:
+        if not waits:
+            items.waits.discard(child.path)
+        elif child.path in items.live and child.path not in items.waits:
             items.waits.add(child.path)
             decider.look_again(act)
-        else:
-            items.waits.discard(child.path)
+
+    def live(self, act: Act) -> list[Act]:
+        return list(act.data.live.values()) if isinstance(act.data, _Items) else []
 
     def stop(self, decider: Decider, act: Act) -> None:
         if isinstance(act.data, _Items):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,12 +12,15 @@ from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import (
     AgentConfig,
     AgentDef,
+    Block,
     CallConfig,
+    GroupConfig,
     MapConfig,
     ModelDef,
     Node,
     OnDoubt,
     Retry,
+    SwitchConfig,
     ToolDef,
 )
 from orchestrator.journal.records import Draft
@@ -240,7 +244,6 @@ def test_a_step_that_failed_by_its_own_timeout_runs_its_fallback() -> None:
 
 
 def test_an_item_that_waits_takes_no_place() -> None:
-    do = Node(name="", id="m/do", kind="tool", config=CallConfig(tool=asks(approve="args.x == 1"), args=None))
     do = call("", {"x": "item"}, on=asks(approve="args.x == 1"), id="m/do")
     flow = graph(Node(name="m", id="m", kind="map", config=MapConfig(over="[1, 2, 3]", do=do, concurrency=Const(1))))
     world = World(flow).play()
@@ -249,6 +252,56 @@ def test_an_item_that_waits_takes_no_place() -> None:
     answer(world, "m[0]")
     world.play()
     assert outcome(world) == {}
+
+
+def test_an_item_in_which_all_waits_takes_no_place() -> None:
+    """Be it a group, an agent or a case; and none that still does something gives its place away."""
+    inner = GroupConfig(block=Block(nodes=(call("ask", {"x": "item"}, on=asks()), call("work", {"x": "item"}))))
+    do = Node(name="", id="m/do", kind="steps", config=inner)
+    flow = graph(Node(name="m", id="m", kind="map", config=MapConfig(over="[1, 2]", do=do, concurrency=Const(1))))
+    world = World(flow)
+    assert waits(world) == ["m[0]/ask"]
+    assert list(world.decider.permitted) == ["m[0]/work"]
+    world.play()
+    assert waits(world) == ["m[0]/ask", "m[1]/ask"]
+    assert world.performed == [("m[0]/work", 1), ("m[1]/work", 1)]
+    crashed_everywhere(world)
+    world.crash()
+    assert waits(world) == ["m[0]/ask", "m[1]/ask"]
+    answer(world, "m[0]/ask")
+    answer(world, "m[1]/ask", choice="deny")
+    world.play()
+    assert outcome(world) == "denied"
+
+
+def test_items_of_agents_and_of_cases_that_wait_take_no_place() -> None:
+    case = Node(name="", id="s/@case:1", kind="python", config=CallConfig(tool=asks(), args=Const({"x": 1})))
+    node = Node(name="", id="m/do", kind="switch", config=SwitchConfig(on="item", cases={"1": case, "2": case}))
+    for do, inside in ((node, "/@case"), (replace(talk(danger()), name="", id="m/do"), "/turn1/tool0")):
+        config = MapConfig(over="[1, 2]", do=do, concurrency=Const(1))
+        flow = graph(Node(name="m", id="m", kind="map", config=config))
+        world = World(flow, answer=model(calls_reply(("danger", {"x": 1})), text_reply("end"))).play()
+        assert waits(world) == [f"m[0]{inside}", f"m[1]{inside}"]
+        for path in waits(world):
+            answer(world, path)
+        world.play()
+        assert outcome(world) == {}
+
+
+def test_a_fallback_that_waits_takes_no_place() -> None:
+    do = call("", {"x": "item"}, id="m/do", on_error="step", fallback=call("", {"x": 1}, on=asks(), id="m/do/@error"))
+    flow = graph(Node(name="m", id="m", kind="map", config=MapConfig(over="[1, 2]", do=do, concurrency=Const(1))))
+
+    def fails(intent: Any) -> Any:
+        return Done(1) if intent.path.endswith("@error") else Failed("tool_error", "no")
+
+    world = World(flow, answer=fails).play()
+    assert waits(world) == ["m[0]/@error", "m[1]/@error"]
+    for path in waits(world):
+        answer(world, path)
+    world.play()
+    assert outcome(world) == {}
+    crashed_everywhere(world)
 
 
 # Rules
