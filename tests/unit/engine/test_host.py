@@ -9,15 +9,17 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from orchestrator.clock import SystemClock
+from orchestrator.clock import ManualClock, SystemClock
 from orchestrator.engine.effects import Services
-from orchestrator.engine.host import Host, Settings
+from orchestrator.engine.host import SURELY_THERE, Host, Settings
 from orchestrator.engine.verify import verify
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import OnDoubt, Retry
 from orchestrator.journal.errors import Fenced, Held, NoSuchRun, RunTaken
+from orchestrator.journal.state import fold
 from orchestrator.journal.store import InboxRow
 from orchestrator.stores import open_store
+from orchestrator.stores.sqlite import SqliteStore
 from orchestrator.tools.protocol import Done, Failed, FileOut
 from tests.unit.engine.world import call, graph, tool
 
@@ -103,6 +105,31 @@ async def test_many_runs_at_once_in_one_process(bench):
     assert [end.outputs for end in ends] == [{"b": 2}] * 20
     for index in range(20):
         assert verify(chain, await records(bench, f"r{index}"), run_id=f"r{index}") is None
+
+
+async def test_runs_of_one_graph_keep_it_once_a_minute(bench, monkeypatch):
+    kept = []
+    put = SqliteStore.put_blobs
+
+    async def counted(store, contents):
+        kept.append(len(contents))
+        return await put(store, contents)
+
+    monkeypatch.setattr(SqliteStore, "put_blobs", counted)
+    clock = ManualClock(1000.0)
+    found = graph(call("a"))
+    async with bench.host(clock=clock) as host:
+        async with anyio.create_task_group() as tasks:
+            for index in range(5):
+                tasks.start_soon(bench.start, host, found, f"r{index}")
+        await bench.start(host, replace(found, name="other"), "s")
+        await bench.start(host, found, "t", files=[b"file"])
+        assert kept == [1, 1, 1]
+        clock.advance(SURELY_THERE)
+        host._renewed = clock.boot()
+        await bench.start(host, found, "u", files=[b"file"])
+        assert kept == [1, 1, 1, 2]
+        assert await host.store.get_blob(found.stored.name) == found.stored.body
 
 
 async def test_an_id_is_used_once(bench):
@@ -437,3 +464,76 @@ async def test_only_so_many_children_at_once(bench, monkeypatch, kind, config):
         tasks.start_soon(bench.start, host, found, "one")
         tasks.start_soon(bench.start, host, found, "two")
     assert most == 3
+
+
+def guarded():
+    return tool("write", approve="true")
+
+
+def an_answer(step, **more):
+    body = {"choice": "approve", "request": step.waiting["request"], **more}
+    return InboxRow(run_id="r", request_id=f"answer:{more}", kind="answer", path=step.path, body=body, by="ann", at=1)
+
+
+async def test_a_run_that_asks_parks_until_it_is_answered(bench):
+    flow = graph(call("a", {"x": 1}, on=guarded()), call("b", {"x": 5}), outputs={"a": "steps.a.output"})
+    async with bench.host() as host:
+        end = await bench.start(host, flow, "r")
+        assert (end.status, end.reason, [wait["step"] for wait in end.waits]) == ("waiting", "approval", ["a"])
+        row = await host.store.get_run("r")
+        assert (row.status, row.reason) == ("waiting", "approval")
+        for wrong in ({"request": "another"}, {"choice": "perhaps"}):
+            step = fold(await host.store.load("r")).steps["a"]
+            await host.store.send(an_answer(step, **wrong))
+            assert (await host.resume("r")).status == "waiting"
+        await host.store.send(an_answer(step))
+        assert (await host.resume("r")).outputs == {"a": 2}
+        await sound(host, flow)
+
+
+async def test_an_attended_run_stays_for_its_answer_and_goes_on_at_once(bench):
+    flow = graph(call("a", {"x": 1}, on=guarded()), outputs={"a": "steps.a.output"})
+    async with bench.host() as host, anyio.create_task_group() as tasks:
+        host.attend(somebody=True)
+        ends = []
+
+        async def drive():
+            ends.append(await bench.start(host, flow, "r"))
+
+        tasks.start_soon(drive)
+        with anyio.fail_after(20):
+            await bench.kind("waiting").wait()
+            step = fold(await host.store.load("r")).steps["a"]
+            assert (await host.store.get_run("r")).status == "running"
+            await host.store.send(an_answer(step))
+            await bench.kind("answered").wait()
+    assert ends[0].outputs == {"a": 2}
+
+
+async def test_a_run_that_nobody_attends_any_more_parks(bench):
+    async with bench.host() as host, anyio.create_task_group() as tasks:
+        host.attend(somebody=True)
+        ends = []
+
+        async def drive():
+            ends.append(await bench.start(host, graph(call("a", {"x": 1}, on=guarded())), "r"))
+
+        tasks.start_soon(drive)
+        with anyio.fail_after(20):
+            await bench.kind("waiting").wait()
+            host.attend(somebody=False)
+    assert ends[0].status == "waiting"
+
+
+async def test_whether_anybody_is_asked_is_recorded(bench):
+    flow = graph(call("a", {"x": 1}, on=guarded()))
+    async with bench.host() as host:
+        assert (await bench.start(host, flow, "r")).status == "waiting"
+        assert (await host.resume("r", approve="ask")).status == "waiting"
+        assert (await host.resume("r", approve="never")).error["code"] == "denied"
+        await sound(host, flow)
+
+
+async def sound(host, flow):
+    records = await host.store.load("r")
+    assert verify(flow, records, run_id="r") is None
