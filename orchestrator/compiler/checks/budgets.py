@@ -98,24 +98,20 @@ class _Check:
         if isinstance(config, AgentConfig) and isinstance(draft.step, AgentStep):
             named = draft.step.agent
             where: Path = ("agents", named) if isinstance(named, str) else (*draft.at, "agent")
-            entry = self.resolved.agents.get(named) if isinstance(named, str) else named
+            entry = self.resolved.agents[named] if isinstance(named, str) else named
             # One account with two budgets: each has to fit what is around the step, and the smaller one counts.
-            own = self._inside(entry.budget if entry else None, (*where, "budget"), around)
+            own = self._inside(entry.budget, (*where, "budget"), around)
             self._agent(config.agent, entry, where, {**inside, **_smaller(own, inside)}, ())
         for inner in _inner(draft):
             self._step(inner, inside)
         if draft.fallback is not None:
             self._step(draft.fallback, around)
 
-    def _agent(
-        self, agent: AgentDef, entry: AgentEntry | None, at: Path, around: Around, above: tuple[str, ...]
-    ) -> None:
+    def _agent(self, agent: AgentDef, entry: AgentEntry, at: Path, around: Around, above: tuple[str, ...]) -> None:
         """An agent, and those that it calls. ``around`` has its own budget in it."""
         if "usd" in around:
             for model in _models(agent):
                 self._priced(model, around["usd"][1])
-        if entry is None:
-            return
         for kind, given in (("spawn", entry.spawn), ("plan", entry.plan)):
             if given is not None:
                 self._inside(given.budget, (*at, kind, "budget"), around)

@@ -13,6 +13,7 @@ models:
   priced: {provider: anthropic, model: a-model-of-mine, price: {input: 1, output: 2}}
   canned: {provider: scripted, replies: [{text: x}]}
   moved: {provider: anthropic, model: claude-haiku-5-5, params: {service_tier: batch}}
+  told: {provider: anthropic, model: claude-haiku-5-5, params: {speed: "${{ 'fast' }}"}}
   far: {provider: anthropic, model: claude-haiku-5-5, params: {user: me}}
 """
 
@@ -117,7 +118,8 @@ def test_finish_is_for_agents(step: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "expected"), [("default", ["E471"]), ("priced", []), ("canned", []), ("moved", ["E471"]), ("far", [])]
+    ("model", "expected"),
+    [("default", ["E471"]), ("priced", []), ("canned", []), ("moved", ["E471"]), ("told", ["E471"]), ("far", [])],
 )
 def test_dollars_are_over_models_with_a_price(model: str, expected: list[str]) -> None:
     step = f"{{agent: {{model: {model}}}, prompt: x}}"
@@ -143,3 +145,59 @@ def test_models_that_a_fallback_stands_for_need_prices_too() -> None:
 def test_without_prices_at_hand_every_model_has_one() -> None:
     text = f"{UNPRICED}\nbudget: {{usd: 1}}\nsteps: {{a: {{agent: {{}}, prompt: x}}}}"
     assert [code for code, _ in said(text) if code[0] == "E"] == []
+
+
+DELEGATES = """
+models:
+  default: {provider: scripted, replies: [{text: x}]}
+  other: {provider: anthropic, model: a-model-of-mine}
+agents:
+  boss: {budget: {tokens: 50}, delegates: {critic: {BUDGET}}, HANDOFFS}
+  critic: {description: x, budget: {tokens: INNER}, model: MODEL}
+budget: {tokens: 100, OUTER}
+steps: {a: {agent: boss, prompt: x}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("budget", "inner", "handoffs", "expected"),
+    [
+        ("", 50, "", []),
+        ("", 60, "", ["E470"]),
+        ("budget: {tokens: 20}", 20, "", []),
+        ("budget: {tokens: 20}", 30, "", ["E470"]),
+        ("budget: {tokens: 60}", 40, "", ["E470"]),
+        ("budget: {tokens: 20}", 20, "spawn: {budget: {tokens: 51}}", ["E470"]),
+        ("budget: {tokens: 20}", 20, "plan: {budget: {tokens: 51}}", ["E470"]),
+        ("", 50, "handoffs: {critic: {}}", []),
+    ],
+)
+def test_what_an_agent_calls_is_inside_its_budget(budget: str, inner: int, handoffs: str, expected: list[str]) -> None:
+    text = DELEGATES.replace("BUDGET", budget).replace("INNER", str(inner)).replace("HANDOFFS", handoffs)
+    text = text.replace(", OUTER", "").replace("MODEL", "default").replace("}}, }", "}}}")
+    assert [code for code in codes(text) if code.startswith("E47")] == expected
+
+
+def test_models_of_agents_that_are_called_need_prices_too() -> None:
+    text = DELEGATES.replace("BUDGET", "").replace("INNER", "50").replace(", HANDOFFS", "").replace("MODEL", "other")
+    assert codes(text.replace("OUTER", "usd: 1")) == ["E471"]
+    assert codes(text.replace(", OUTER", "")) == []
+
+
+def test_models_that_sum_up_or_are_spawned_need_prices_too() -> None:
+    summing = "context: {max_tokens: 5000, model: default}"
+    for own in (summing, "spawn: {models: [default]}"):
+        text = f"{UNPRICED}\nbudget: {{usd: 1}}\nsteps: {{a: {{agent: {{model: canned, {own}}}, prompt: x}}}}"
+        assert codes(text) == ["E471"]
+
+
+def test_agents_that_call_each_other_are_looked_at_once() -> None:
+    text = """
+        models: {default: {provider: scripted, replies: [{text: x}]}}
+        agents:
+          a: {description: a, delegates: {b: {}}}
+          b: {description: b, delegates: {a: {}}}
+        budget: {depth: 3, tokens: 9}
+        steps: {s: {agent: a, prompt: x}}
+    """
+    assert [code for code in codes(text) if code.startswith("E47")] == []
