@@ -52,6 +52,13 @@ async def once(context: CallContext, name: str, mode: str = "good", text: str = 
         return await call(held, name, mode, text, **more)
 
 
+async def in_time(context: CallContext, name: str, mode: str) -> Outcome:
+    """A call that has half a second, by a server that is there already."""
+    async with holding(context) as held:
+        done(await perform({**server(context, mode), "list": True}, held))
+        return await call(replace(held, deadline=anyio.current_time() + 0.5), name, mode)
+
+
 async def names(context: CallContext, mode: str = "good", wanted: list[str] | None = None) -> Outcome:
     async with holding(context) as held:
         return await perform({**server(context, mode), "list": True} | ({"tools": wanted} if wanted else {}), held)
@@ -169,7 +176,7 @@ async def test_a_server_that_dies_time_and_again_is_given_up(context: Any) -> No
 
 
 async def test_a_server_that_hangs_loses_the_call_in_time(contexts: Any) -> None:
-    end = lost(await once(contexts(deadline=anyio.current_time() + 0.5), "hang"))
+    end = lost(await in_time(contexts(), "hang", "good"))
     assert end.code == "timeout"
 
 
@@ -237,7 +244,7 @@ async def test_an_endless_line_ends_the_connection(context: Any, monkeypatch: py
 
 
 async def test_answers_under_ids_that_nobody_used_are_no_answers(contexts: Any) -> None:
-    end = lost(await once(contexts(deadline=anyio.current_time() + 0.8), "echo", "ids"))
+    end = lost(await in_time(contexts(), "echo", "ids"))
     assert end.code == "timeout"
     assert "its stdout ends: " in end.message
 
@@ -283,10 +290,13 @@ async def test_children_of_a_server_end_with_the_run(contexts: Any) -> None:
 
 async def test_a_call_that_is_cancelled_leaves_the_server_to_others(context: Any) -> None:
     async with holding(context) as held:
-        with anyio.move_on_after(0.5):
-            await call(held, "hang", "good")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call, held, "echo", "banner")
+            tasks.start_soon(call, held, "hang")
+            while not (context.folder / "hangs").exists():
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        pid = await call(replace(held, deadline=anyio.current_time() + 0.3), "pid")
+    assert lost(pid).code == "timeout"  # this one does one thing at a time, and was not started again
 
 
 async def test_the_end_of_a_run_cancels_what_it_waits_for(context: Any) -> None:
