@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from orchestrator.graph.nodes import Graph
 
-_FORMAT = 1
+_FORMAT = 2
 _KEPT = 200
 _COMPILER = ("spec", "compiler", "expr", "graph", "jsonish.py", "tools/inspection.py", "tools/functions.py")
 
@@ -41,12 +41,13 @@ def cache_folder() -> Path:
 
 def recall(file: str, models: Mapping[str, str]) -> Entry | None:
     """The graph of a file, if it was compiled before and nothing has changed since."""
-    from orchestrator.graph.nodes import graph_from_json
+    from orchestrator.graph.fingerprint import Stored, restored
 
     try:
-        entry = cast("dict[str, Any]", jsonish.loads(_path(file, models).read_bytes()))
-        if all(_digest(name) == known for name, known in entry["files"].items()):
-            return Entry(graph_from_json(entry["graph"]), entry["store"])
+        line, _, body = _path(file, models).read_bytes().partition(b"\n")
+        head = cast("dict[str, Any]", jsonish.loads(line))
+        if all(_digest(name) == known for name, known in head["files"].items()):
+            return Entry(restored(Stored(body, head["name"], head["hash"])), head["store"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # No entry, or none that can be read: compiling makes it again.
         return None
@@ -54,18 +55,18 @@ def recall(file: str, models: Mapping[str, str]) -> Entry | None:
 
 
 def remember(file: str, models: Mapping[str, str], entry: Entry, functions: list[str]) -> None:
-    """Keep a graph. ``functions`` are the files of python functions that were looked at for it."""
-    from orchestrator.graph.nodes import to_json
-
+    """Keep a graph, as runs keep it, below a line with what else is to be known of it. ``functions`` are the files of
+    python functions that were looked at for it."""
     path = _path(file, models)
     if any(Path(name).name == "SKILL.md" for name in entry.graph.sources):
         return  # what else is in the folder of a skill counts, and is no file that was read
     with suppress(OSError):
         files = {**entry.graph.sources, **{name: _digest(name) for name in functions}}
-        body = {"files": files, "graph": to_json(entry.graph), "store": entry.store}
+        body, name, identity = entry.graph.stored
+        head = {"files": files, "hash": identity, "name": name, "store": entry.store}
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_bytes(jsonish.canonical(body))
+        fresh.write_bytes(jsonish.canonical(head) + b"\n" + body)
         fresh.replace(path)
         _prune(path.parent)
 

@@ -17,8 +17,7 @@ from orchestrator.engine.rates import Rates
 from orchestrator.engine.reopen import reopened
 from orchestrator.errors import OrchError
 from orchestrator.expr import secret_marker
-from orchestrator.graph.fingerprint import graph_hash
-from orchestrator.graph.nodes import graph_from_json, to_json
+from orchestrator.graph.nodes import graph_from_json
 from orchestrator.ids import new_owner, new_run_id
 from orchestrator.journal.errors import (
     BadData,
@@ -34,7 +33,7 @@ from orchestrator.journal.slices import RunHandle
 from orchestrator.journal.state import RunState, fold
 from orchestrator.journal.store import Driver, NewRun, Projection
 from orchestrator.journal.writer import Writer
-from orchestrator.jsonish import canonical, digest, loads
+from orchestrator.jsonish import digest, loads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -50,6 +49,10 @@ __all__ = ["Event", "Host", "RunEnd", "Settings"]
 
 MOST_PROCESSES = 64
 """Children that one process has at once, over all of its runs; a step that finds no place starts later."""
+
+SURELY_THERE = 60.0
+"""Seconds for which a content that was put into the store need not be put again: it is swept after a day at least, and
+an older copy of the database seldom takes its place."""
 
 LONGEST_DEAF = 1.0
 """Seconds that a message may wait in the inbox of a run that is driven."""
@@ -97,6 +100,8 @@ class Host:
         self._drivers: dict[str, RunDriver] = {}
         self.rates = Rates(clock.boot, self._poke)
         self._renewed = 0.0
+        self._kept: dict[str, float] = {}
+        self._keeping = anyio.Lock()
         self._processes = 0
         self._crowded = False
         self._stopped: Literal["", "grace", "now"] = ""
@@ -157,13 +162,11 @@ class Host:
         StoreError where the store cannot be used.
         """
         run_id = run_id or new_run_id()
-        body = canonical(to_json(graph))
-        await self.store.put_blobs([body, *files])
-        identity = graph_hash(graph)
+        await self._keep(graph, files)
         now = self.clock.now()
         started = {
-            "graph": digest(body),
-            "graph_hash": identity,
+            "graph": graph.stored.name,
+            "graph_hash": graph.stored.hash,
             "name": graph.name,
             "inputs": inputs,
             "folder": folder,
@@ -175,7 +178,7 @@ class Host:
             **({"approve": approve} if approve != "ask" else {}),
         }
         new = NewRun(
-            run_id=run_id, name=graph.name, graph_hash=identity, root_id=run_id, created_at=now,
+            run_id=run_id, name=graph.name, graph_hash=graph.stored.hash, root_id=run_id, created_at=now,
             labels={**graph.labels, **(labels or {})}, owner=self.owner,
         )  # fmt: skip
         draft = Draft("run_started", "", started)
@@ -306,6 +309,18 @@ class Host:
                 return
 
     # Inside
+
+    async def _keep(self, graph: Graph, files: Sequence[bytes]) -> None:
+        """Have the graph and the files of a run in the store before the run names them. Runs that start together keep
+        their graph once."""
+        body, name, _ = graph.stored
+        async with self._keeping:
+            now = self.clock.boot()
+            if now - self._kept.get(name, -SURELY_THERE) >= SURELY_THERE:
+                await self.store.put_blobs([body, *files])
+                self._kept[name] = now
+            elif files:
+                await self.store.put_blobs(files)
 
     async def _restore_files(self, state: RunState) -> None:
         """Copies of stored files, for a run that another machine began. Raises StoreNotWritable."""

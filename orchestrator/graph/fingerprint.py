@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import (
@@ -28,10 +28,11 @@ from orchestrator.graph.nodes import (
     SetConfig,
     SwitchConfig,
     ToolDef,
+    graph_from_json,
     to_json,
 )
 from orchestrator.graph.reach import reached
-from orchestrator.jsonish import hash_of
+from orchestrator.jsonish import canonical, digest, hash_of, loads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,9 +44,34 @@ _NO_TOOL = ToolDef(name="", kind="")
 _NO_NODE = Node(name="", id="", kind="set", config=SetConfig(values=Const(None)))
 
 
+class Stored(NamedTuple):
+    """How a run keeps its graph: the canonical bytes, their SHA-256 (their name among the blobs), and the graph's hash;
+    both as 64 hex digits."""
+
+    body: bytes
+    name: str
+    hash: str
+
+
 def graph_hash(graph: Graph) -> str:
     """SHA-256 of the canonical form, as 64 hex digits."""
-    return hash_of(_portable(to_json(graph)))
+    return graph.stored.hash
+
+
+def stored(graph: Graph) -> Stored:
+    """The bytes and hashes of a graph, made anew: ``Graph.stored`` remembers them."""
+    data = to_json(graph)
+    body = canonical(data)
+    return Stored(body, digest(body), hash_of(_portable(data)))
+
+
+def restored(kept: Stored) -> Graph:
+    """The graph of what was kept, which it knows without making it again. ValueError where the bytes are not those."""
+    if digest(kept.body) != kept.name:
+        raise ValueError("these are not the bytes that were kept")
+    graph = graph_from_json(loads(kept.body))
+    vars(graph)["stored"] = kept
+    return graph
 
 
 class Definitions:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.expr.values import Value
+    from orchestrator.graph.fingerprint import Stored
 
 Schema: TypeAlias = "dict[str, Any]"
 Effect: TypeAlias = Literal["read", "idempotent", "write"]
@@ -375,7 +376,7 @@ class SecretDef:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Graph:
     """A whole pipeline. ``agents`` are those that others call or pass control to; ``sources`` maps each file read to
     its SHA-256."""
@@ -394,6 +395,13 @@ class Graph:
     description: str = ""
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
     format: int = GRAPH_FORMAT
+
+    @cached_property
+    def stored(self) -> Stored:
+        """How runs keep it. Made once: of a long pipeline it takes as long as many steps."""
+        from orchestrator.graph.fingerprint import stored
+
+        return stored(self)
 
 
 _VALUES = (values.Const, values.Expression, values.Text, values.ListOf, values.MapOf, values.Prompt)

@@ -32,7 +32,7 @@ from orchestrator.journal.store import (
     Slice,
     Swept,
 )
-from orchestrator.jsonish import canonical
+from orchestrator.jsonish import canonical, digest
 from orchestrator.stores import texts
 from orchestrator.stores.claims import claimed, plan_claim
 from orchestrator.stores.rows import advanced, created
@@ -90,10 +90,11 @@ class MemoryStore:
         return [self._put_blob(content) for content in contents]
 
     def _put_blob(self, content: bytes) -> str:
-        parts = list(pack_blob(content))
-        self._blobs[parts[0].hash] = [part.body for part in parts]
-        self._touched[parts[0].hash] = self._clock.now()
-        return parts[0].hash
+        name = digest(content)
+        if name not in self._blobs:
+            self._blobs[name] = [part.body for part in pack_blob(content)]
+        self._touched[name] = self._clock.now()
+        return name
 
     async def get_blob(self, name: str) -> bytes:
         return self._get_blob(name)

@@ -25,6 +25,7 @@ from orchestrator.journal.errors import (
 )
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
 from orchestrator.journal.store import ALL_RUNS, InboxRow, Owner, RunFilter, RunRow
+from orchestrator.jsonish import digest
 from orchestrator.stores import server_schema as schema
 from orchestrator.stores import texts
 from orchestrator.stores.pool import Busy, Lost, Pool, Session
@@ -232,9 +233,10 @@ class ServerBase(ABC):
         """Each blob by itself, so that none is held up by another."""
         names: list[str] = []
         for content in contents:
-            parts = list(pack_blob(content))
-            names.append(parts[0].hash)
-            if not await self._alone(self._sql.touch_blob, (self._now(), parts[0].hash)):
+            name = digest(content)
+            names.append(name)
+            if not await self._alone(self._sql.touch_blob, (self._now(), name)):
+                parts = list(pack_blob(content))
                 async with self._transaction() as session:
                     for part in parts:
                         await session.run(

@@ -17,6 +17,7 @@ from orchestrator.journal.errors import (
 )
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
 from orchestrator.journal.store import RUN_COLUMNS, Claimed, Driver, Fact, InboxRow, Owner, RunFilter, RunRow, Slice
+from orchestrator.jsonish import digest
 from orchestrator.stores.claims import claimed, plan_claim
 from orchestrator.stores.rows import (
     advanced,
@@ -66,12 +67,11 @@ class SqliteWork:
             return [self._put_blob(content) for content in contents]
 
     def _put_blob(self, content: bytes) -> str:
-        now = self._clock.now()
-        parts = list(pack_blob(content))
-        if not self.db.execute(self._sql.touch_blob, (now, parts[0].hash)).rowcount:
-            for part in parts:
+        now, name = self._clock.now(), digest(content)
+        if not self.db.execute(self._sql.touch_blob, (now, name)).rowcount:
+            for part in pack_blob(content):
                 self.db.execute(self._sql.insert_blob, (*part, now))
-        return parts[0].hash
+        return name
 
     def get_blob(self, name: str) -> bytes:
         parts = [body for (body,) in self.db.all(self._sql.blob, (name,))]

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.app.compiled import cache_folder, recall
 from orchestrator.app.pipeline import read_pipeline
-from orchestrator.graph.fingerprint import graph_hash
+from orchestrator.graph.fingerprint import graph_hash, stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +40,9 @@ def test_a_graph_comes_back_as_it_was() -> None:
     made = read_pipeline("p.yaml")
     entry = recall("p.yaml", {})
     assert entry is not None
-    assert graph_hash(entry.graph) == graph_hash(made.graph)
     assert entry.graph == made.graph
+    assert entry.graph.stored == made.graph.stored == stored(made.graph) == stored(entry.graph)
+    assert graph_hash(entry.graph) == graph_hash(made.graph)
     assert entry.store == "sqlite:///own.db"
     again = read_pipeline("p.yaml")
     assert (again.graph, again.store, again.path) == (made.graph, made.store, made.path)
@@ -83,6 +84,13 @@ def test_an_entry_that_cannot_be_read_is_made_again(body: bytes) -> None:
     assert recall("p.yaml", {}) is None
     assert read_pipeline("p.yaml").graph == made.graph
     assert recall("p.yaml", {}) is not None
+
+
+def test_a_graph_that_was_changed_is_made_again() -> None:
+    read_pipeline("p.yaml")
+    (entry,) = cache_folder().iterdir()
+    entry.write_bytes(entry.read_bytes().replace(b"Be brief.", b"Be other."))
+    assert recall("p.yaml", {}) is None
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
