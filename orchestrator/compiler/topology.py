@@ -77,8 +77,6 @@ def _plan(plan: Plan, at: Path, place: Place) -> PlanDef:
     for index, kind in enumerate(plan.kinds or ()):
         if kind not in STEP_KINDS:
             place.report.unknown("E107", "kind of step", kind, STEP_KINDS, (*at, "kinds", index))
-        elif kind in missing:
-            place.report.error("E190", f"`{kind}` is not available yet", (*at, "kinds", index))
         elif kind in kinds:
             place.report.error("E404", f"`{kind}` stands twice", (*at, "kinds", index))
         else:

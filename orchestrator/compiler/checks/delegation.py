@@ -98,9 +98,7 @@ def _edges(agent: AgentDef, at: Path, agents: Mapping[str, AgentDef]) -> Iterato
         bounded = one.budget is not None and one.budget.depth is not None
         if name in agents and not bounded and not _bounds(agents[name]):
             yield name, (*at, "delegates", name)
-    for name in agent.handoffs:
-        if name in agents:
-            yield name, (*at, "handoffs", name)
+    yield from ((name, (*at, "handoffs", name)) for name in agent.handoffs if name in agents)
 
 
 def _bounds(agent: AgentDef) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,11 @@ def test_other_kinds_are_there_where_the_agent_has_them(tmp_path):
     assert said({"a": {"set": {}}}, kinds="run") == [("E408", "steps.a.set")]
 
 
+def test_a_question_reads_no_file_either():
+    steps = {"a": {"ask": {"message": [{"file": "/etc/passwd"}], "choices": ["yes"]}}}
+    assert ("E408", "steps.a.ask.message[0].file") in said(steps, kinds="ask")
+
+
 def test_so_many_steps_with_all_inside():
     steps = {"a": {"steps": {"b": {"set": {}}, "c": {"map": "[1]", "do": {"set": {}}}}}}
     assert isinstance(planned(steps, most=4), Planned)
@@ -199,6 +205,20 @@ def test_huge_plans_are_refused_in_no_time():
         begun = time.process_time()
         assert isinstance(planned(steps), Refused)
         assert time.process_time() - begun < 3
+
+
+def test_so_many_problems_are_told_and_no_warning():
+    found = planned({f"s{n}": {"tool": "nope"} for n in range(80)})
+    assert len(found.problems) == MOST
+    assert isinstance(planned({"a": {"set": {}, "if": "false"}}), Planned)
+
+
+def test_a_delegate_that_is_gone_is_no_agent_of_a_plan():
+    agent, graph = lead()
+    found = compile_plan(
+        agent, replace(graph, agents={}), {"steps": {"a": {"agent": "critic", "prompt": "x"}}}, most=5, folder="/"
+    )
+    assert [one["code"] for one in found.problems] == ["E232"]
 
 
 def test_every_text_survives_on_its_own_line():
