@@ -155,10 +155,14 @@ class Lab:
         finally:
             os._exit(code)
 
-    def run(self, case: Case, *, kill_after: float | None = None, **how: Any) -> int:
-        """Drive the case in a process of its own; its exit code, negative where a signal ended it."""
+    def run(self, case: Case, *, kill_after: float | None = None, once_begun: bool = False, **how: Any) -> int:
+        """Drive the case in a process of its own; its exit code, negative where a signal ended it. ``kill_after`` counts
+        seconds from the start of the process, or, ``once_begun``, from the run's first commit.
+        """
         pid = self.fork(case, **how)
         if kill_after is not None:
+            while once_begun and not case.passed["after_commit"] and not has_ended(pid):
+                time.sleep(0.0005)
             time.sleep(kill_after)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -210,6 +214,11 @@ class Lab:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         self.ledger.close()
+
+
+def has_ended(pid: int) -> bool:
+    """True for a child that has ended, and is still to be waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def resolve(case: Case, said: Callable[[str], dict[str, Any]]) -> None:
