@@ -131,10 +131,10 @@ class Decider:
             self._ask_again(path)
         elif body["then"] == "fail":
             self.budgets.over(path)
-            if not path:
-                self._blocks.stop(self.root)
-            elif path in self.acts:
+            if path:
                 self.look_again(self.acts[path])
+            else:
+                self._blocks.stop(self.root)
 
     def _ask_again(self, path: str) -> None:
         """Permit anew the turns of agents inside an account, which are their last ones now, or are not any more."""

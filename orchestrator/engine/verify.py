@@ -36,9 +36,7 @@ class Divergence:
         return f"record {self.seq} ({self.path or 'the run'}): {self.problem}"
 
 
-_WORLD = frozenset(
-    {"received", "cancel_requested", "paused", "fired", "answered", "resolved", "limit_reached", "budget_added"}
-)
+_WORLD = frozenset({"received", "cancel_requested", "paused", "fired", "answered", "resolved", "budget_added"})
 
 
 def verify(graph: Graph, records: Sequence[Record], *, run_id: str) -> Divergence | None:
@@ -122,6 +120,12 @@ class _Replay:
             ):
                 return "an effect was started with another attempt, input or key than was permitted"
             return self._charged(intent.act.account, record.body)
+        if kind == "limit_reached":
+            bounded = (
+                ("", *self.decider.budgets.accounts) if record.body["then"] != "fail" else ("", *self.decider.acts)
+            )
+            known = record.body["account"] in self.decider.budgets.accounts and path in bounded
+            return None if known else "a limit was reached that no budget here has"
         step = self.state.steps.get(path)
         if kind in ("done", "failed", "cancelled", "waiting", "expanded") and step is not None and step.open:
             if record.body.get("attempt") != step.attempt:

@@ -186,3 +186,68 @@ def test_time_and_deadlines_end_what_runs(tmp_path: Path) -> None:
         assert said["error"]["code"] == "limited"
         assert said["error"]["detail"]["dimension"] in ("time", "deadline")
         assert run(tmp_path, "verify", name)["ok"]
+
+
+DELEGATES = """version: 1
+budget: {usd: 1}
+models:
+  default:
+    provider: scripted
+    max_tokens: 100
+    price: {input: 5, output: 5}
+    replies:
+      - when: agent == 'boss' && turn == 1
+        calls: [{tool: critic, with: {prompt: a}}, {tool: critic, with: {prompt: b}}]
+        usage: {input: 1000, output: 100}
+      - when: agent == 'boss'
+        text: "got ${{ results }}"
+        usage: {input: 1000, output: 100}
+      - when: prompt == 'a'
+        calls: [{tool: look}]
+        usage: {input: 1000, output: 100}
+      - {text: fine, usage: {input: 1000, output: 100}}
+tools:
+  look: {shell: {argv: [echo, hi]}, effect: read}
+agents:
+  boss: {instructions: x, delegates: {critic: {budget: {usd: 0.02}}}}
+  critic: {description: d, instructions: y, tools: [look]}
+steps:
+  a: {agent: boss, prompt: go}
+outputs: {x: "${{ steps.a.output }}"}
+"""
+SPAWN = """version: 1
+models:
+  default:
+    provider: scripted
+    max_tokens: 100
+    price: {input: 5, output: 5}
+    replies:
+      - when: agent == 'boss' && turn == 1
+        calls: [{tool: spawn, with: {instructions: i, prompt: a}}, {tool: spawn, with: {instructions: i, prompt: b}}, {tool: spawn, with: {instructions: i, prompt: c}}]
+        usage: {input: 1000, output: 100}
+      - when: agent == 'boss'
+        text: "got ${{ results }}"
+        usage: {input: 1000, output: 100}
+      - {text: fine, usage: {input: 1000, output: 100}}
+agents:
+  boss: {instructions: x, spawn: {budget: {model_calls: 2}}}
+steps:
+  a: {agent: boss, prompt: go}
+outputs: {x: "${{ steps.a.output }}"}
+"""
+
+
+def test_a_delegate_at_its_limit_is_an_error_for_who_called_it(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text(DELEGATES)
+    said = run(tmp_path, "run", "d.yaml", "--id", "one")["x"]
+    assert "limited: the budget of a/turn1/tool0 has" in said
+    assert "fine" in said
+    assert run(tmp_path, "verify", "one")["ok"]
+
+
+def test_agents_that_one_makes_share_their_budget(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SPAWN)
+    said = run(tmp_path, "run", "s.yaml", "--id", "one")["x"]
+    assert said.count("fine") == 2
+    assert said.count("limited: the budget of a/@spawn has 0 model calls left") == 1
+    assert run(tmp_path, "verify", "one")["ok"]

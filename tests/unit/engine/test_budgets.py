@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engine.budgets import Account, limited, merged, sentence, short, told
-from orchestrator.engine.gate import Gate
+from orchestrator.engine.gate import Ask, Gate
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import BudgetDef, Join
 from orchestrator.journal.accounts import Totals
@@ -232,7 +233,11 @@ def test_a_step_under_no_on_error_makes_the_run_limited() -> None:
     inner = group("g", call("one"), call("two", needs=("one",)), budget=BudgetDef(tool_calls=1))
     world = played(inner)
     assert world.end is not None
-    assert (world.end["status"], world.end["error"]["code"], world.end["error"]["step"]) == ("limited", "limited", "g/two")
+    assert (world.end["status"], world.end["error"]["code"], world.end["error"]["step"]) == (
+        "limited",
+        "limited",
+        "g/two",
+    )
 
 
 def test_finally_runs_as_far_as_the_budget_lets_it_and_sees_how_the_run_ended() -> None:
@@ -368,3 +373,65 @@ def test_those_that_wait_start_by_what_they_take_the_smallest_first() -> None:
             for path in world.decider.in_flight.keys() - {intent.path for intent in under_way}
         )
         world.say(Draft("failed", next(iter(world.decider.in_flight)), {"attempt": 1, "code": "x", "message": ""}))
+
+
+# What the driver lacks, and what a journal may not say
+
+
+def test_what_finds_no_place_in_the_process_starts_when_there_is_one() -> None:
+    world = Budgeted(graph(call("a"), call("b"), call("c")), seed=1, answer=lambda intent: Done(1))
+    places = 1
+
+    def place(_: Any) -> str:
+        nonlocal places
+        places -= 1
+        return "" if places >= 0 else "process"
+
+    world.gate = Gate(world.decider, Ask(reserve=world.reserve, place=place))
+    world.pump(None)
+    assert list(world.decider.in_flight) == ["a"]
+    assert world.gate.pending(world.clock)
+    places = 0
+    world.pump(None)
+    assert list(world.decider.in_flight) == ["a"]
+    places = 5
+    world.pump(None)
+    assert list(world.decider.in_flight) == ["a", "b", "c"]
+    assert not world.gate.pending(world.clock)
+
+
+def test_a_call_whose_price_is_not_known_is_refused_under_a_budget_in_dollars() -> None:
+    world = Budgeted(graph(agent("a", on_error="continue"), budget=BudgetDef(usd=9, on_exceed="pause")), seed=1)
+    ask = Ask(reserve=lambda intent, **_: {"usd": None, "tokens": 1}, place=lambda intent: "")
+    world.gate = Gate(world.decider, ask)
+    world.pump(None)
+    assert told_by(world) == [("a/turn1", "usd", "fail")]
+    assert "not known" in world.state.steps["a"].error["message"]  # pyright: ignore[reportOptionalSubscript]
+
+
+def forged(world: Budgeted, kind: str, path: str | None = None, **more: Any) -> str | None:
+    """What is said of the journal with another body in its first record of that kind."""
+    index = next(i for i, record in enumerate(world.records) if record.kind == kind)
+    record = world.records[index]
+    body = {**record.body, **more}
+    world.records[index] = replace(record, body=body, path=record.path if path is None else path)
+    return world.verify()
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "said"),
+    [
+        ("started", {"account": ""}, "charged to another account"),
+        ("started", {"within": ["x"]}, "charged to another account"),
+        ("started", {"reserve": {"usd": 500}}, "has no room for"),
+        ("limit_reached", {"account": "b"}, "no budget here has"),
+        ("limit_reached", {"path": "x"}, "no budget here has"),
+        ("limit_reached", {"then": "pause", "path": "x"}, "no budget here has"),
+    ],
+)
+def test_a_journal_that_was_not_kept_within_its_budgets_is_found_out(
+    kind: str, more: dict[str, Any], said: str
+) -> None:
+    world = played(agent("a", budget=BudgetDef(usd=30)), answer=two_turns)
+    assert told_by(world) == [("a", "usd", "fail")]
+    assert said in (forged(world, kind, **more) or "")
