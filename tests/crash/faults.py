@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from orchestrator.engine import drive, host
-from orchestrator.engine.steps import call
+from orchestrator.engine.steps import effect
 from orchestrator.journal.state import RunState
 from orchestrator.stores.sqlite import SqliteStore
 
@@ -70,7 +70,7 @@ def ignore_the_fence() -> None:
 
 def reuse_a_key() -> None:
     """All steps of a run share one idempotency key."""
-    call.idempotency_key = lambda run_id, path, logical: f"{run_id}-key"
+    effect.idempotency_key = lambda run_id, path, logical: f"{run_id}-key"
 
 
 def forget_a_step() -> None:
