@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,9 @@ def whole(world: Rough) -> None:
     Keepers().read(world.records)
 
 
+CALL = re.compile(r"(.*/turn\d+)/tool(\d+)")
+
+
 class Keepers:
     """What agents keep, by a model that knows nothing but the calls and the order of their ends."""
 
@@ -52,12 +56,8 @@ class Keepers:
             elif record.kind == "done" and "reply" in record.body:
                 blocks = record.body["reply"]["content"]
                 self.calls[record.path] = [block for block in blocks if block["type"] == "tool_use"]
-            elif (
-                record.kind in ("done", "failed")
-                and "/tool" in record.path.rpartition("/turn")[2]
-                and "/@" not in record.path
-            ):
-                turn, _, index = record.path.rpartition("/tool")
+            elif record.kind in ("done", "failed") and (place := CALL.fullmatch(record.path)):
+                turn, index = place.groups()
                 call = self.calls[turn][int(index)]
                 if call["name"] not in ("t", "nope"):
                     known = {"todo": self.listed}.get(call["name"]) or getattr(self, call["name"])
