@@ -105,12 +105,6 @@ def test_an_agent_finishes_with_what_it_has(tmp_path: Path) -> None:
     assert run(tmp_path, "verify", "one")["ok"]
 
 
-def test_the_example_pauses_and_goes_on(tmp_path: Path) -> None:
-    assert run(tmp_path, "run", str(SPECS / "budget.yaml"), code=6)["reason"] == "limit"
-    run(tmp_path, "budget", "@last", "--add", "usd=0.10")
-    assert run(tmp_path, "resume", "@last") == {"reviews": 8}
-
-
 @pytest.mark.parametrize(("flags", "dimension"), [(("--max-usd", "0.02"), "usd"), (("--max-tokens", "5000"), "tokens")])
 def test_bounds_of_the_command_line_hold_beside_those_of_the_file(
     tmp_path: Path, flags: tuple[str, str], dimension: str

@@ -387,6 +387,18 @@ def test_skills(tmp_path: Path) -> None:
     assert outputs(tmp_path, "skills.yaml") == {"said": "The skill has 7 lines. Resume says what has changed."}
 
 
+def test_budget(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "budget.yaml", "--id", "one", code=6)["reason"] == "limit"
+    begun = records(tmp_path, "started")
+    assert orch(tmp_path, "budget", "one", "--add", "usd=0.10", "--store", "sqlite:///runs.db").returncode == 0
+    assert json.loads(orch(tmp_path, "resume", "one", "--store", "sqlite:///runs.db").stdout) == {"reviews": 8}
+    assert 0 < begun < 8 == records(tmp_path, "started")
+
+
+def test_budget_finish(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "budget_finish.yaml") == {"answer": "What I have after 10 looks.", "strict": "limited"}
+
+
 def test_every_spec_has_a_test_here() -> None:
     """A file that is only validated would not be an example that works."""
     text = Path(__file__).read_text()
