@@ -61,8 +61,27 @@ _STEP = _object(
         "waiting": _MAYBE_OBJECT,
         "output": {},
         "files": {},
+        "agents": _list(_TEXT),
+        "turns": _COUNT,
+        "own_usd": _USD,
+        "own_tokens": _COUNT,
     },
-    optional=("attempt", "started_at", "ended_at", "seconds", "usd", "tokens", "error", "waiting", "output", "files"),
+    optional=(
+        "attempt",
+        "started_at",
+        "ended_at",
+        "seconds",
+        "usd",
+        "tokens",
+        "error",
+        "waiting",
+        "output",
+        "files",
+        "agents",
+        "turns",
+        "own_usd",
+        "own_tokens",
+    ),
 )
 _PLACE = {name: {"type": ["integer", "null"]} for name in ("line", "column", "end_line", "end_column")}
 _DIAGNOSTIC = _object({

@@ -9,11 +9,11 @@ a share taken out of its parent's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from orchestrator.engine.activation import Act
+from orchestrator.frozen import frozen
 from orchestrator.graph.budgets import merged
 from orchestrator.graph.nodes import AgentConfig, BudgetDef
 
@@ -37,7 +37,7 @@ TIMES: Final = ("time", "deadline")
 """Dimensions that pass by themselves."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Short:
     """What keeps an attempt from starting: the account and dimension that is too small, what it needs there (None
     where no price is known), and what is left."""
@@ -181,7 +181,7 @@ class Budgets:
         budget = budget_of(act.node)
         if budget is None or act.role in CALLS:
             return around
-        if act.node.kind == "spawn":
+        if act.node.kind == "spawn" and act.role == "tool":
             return self._shared(act, budget, around)
         account = self._account(act.path, budget, parent=around, begun_at=act.ready_at, act=act)
         account.level = nesting(act)

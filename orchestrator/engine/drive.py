@@ -21,7 +21,7 @@ from orchestrator.engine.holding import Holder
 from orchestrator.engine.permissions import CHOICES
 from orchestrator.engine.rates import lane_of, used_by
 from orchestrator.engine.steps.agent import reading_turn
-from orchestrator.graph.nodes import CallConfig
+from orchestrator.graph.nodes import AgentConfig, CallConfig
 from orchestrator.ids import request_id
 from orchestrator.journal.errors import Fenced, StoreError
 from orchestrator.journal.records import Draft, Record
@@ -279,6 +279,8 @@ class RunDriver:
             body["tool"] = intent.tool
         if intent.model is not None and intent.model.of > 1:
             body["model"] = {"index": intent.model.index, "name": intent.model.name}
+        if isinstance(config := intent.act.node.config, AgentConfig):
+            body["agent"] = config.agent.name
         if intent.last:
             body["last"] = True
         if (why := self.effects.unguarded(intent)) is not None:

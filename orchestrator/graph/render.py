@@ -11,7 +11,7 @@ from orchestrator.graph.nodes import AgentConfig, Block, CallConfig, GroupConfig
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.graph.nodes import Graph, Node
+    from orchestrator.graph.nodes import AgentDef, Graph, Node
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9 _.,:/+()=?!*-]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]")
@@ -20,7 +20,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029
 def render_tree(graph: Graph) -> str:
     """Steps as a tree, each with its kind, what it calls and what it waits for."""
     lines = [_plain(graph.name)]
-    _draw(list(_top(graph)), "", lines)
+    _draw([*_top(graph), *_others(graph)], "", lines)
     return "\n".join(lines) + "\n"
 
 
@@ -28,9 +28,10 @@ def render_mermaid(graph: Graph) -> str:
     """A mermaid flowchart: steps with inner steps are subgraphs, needs are arrows."""
     lines = ["flowchart TD"]
     ids = _Ids()
-    for item in _top(graph):
+    for item in (*_top(graph), *_others(graph)):
         _mermaid(item, ids, "  ", lines)
     lines += [f"  {ids[start]} --> {ids[end]}" for start, end in _edges(graph)]
+    lines += [f"  {ids[start]} -. {how} .-> {ids[end]}" for start, end, how in _reach(graph)]
     return "\n".join(lines) + "\n"
 
 
@@ -38,9 +39,11 @@ def render_dot(graph: Graph) -> str:
     """A Graphviz digraph: steps with inner steps are clusters, needs are edges."""
     lines = [f"digraph {_dot_text(graph.name)} {{", "  compound=true;", "  node [shape=box];"]
     ids = _Ids()
-    for item in _top(graph):
+    for item in (*_top(graph), *_others(graph)):
         _dot(item, ids, "  ", lines)
     lines += [f"  {ids[start]} -> {ids[end]};" for start, end in _edges(graph)]
+    dashed = "style=dashed, label="
+    lines += [f"  {ids[start]} -> {ids[end]} [{dashed}{_dot_text(how)}];" for start, end, how in _reach(graph)]
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -52,6 +55,7 @@ class _Item:
     node: Node | None
     inner: tuple[_Item, ...] = ()
     key: str = ""
+    leads: str = ""
 
     @property
     def label(self) -> str:
@@ -93,7 +97,42 @@ def _item(role: str, node: Node) -> _Item:
             pass
     if node.fallback is not None:
         inner.append(_item("on_error", node.fallback))
-    return _Item(role, node, tuple(inner), node.id)
+    leads = _leads(node.config.agent) if isinstance(node.config, AgentConfig) else ""
+    return _Item(role, node, tuple(inner), node.id, leads)
+
+
+def _others(graph: Graph) -> Iterator[_Item]:
+    """The agents that others call or pass control to, in a box of their own."""
+    if graph.agents:
+        inner = [_Item(name, None, (), f"@agent/{name}", _leads(agent)) for name, agent in sorted(graph.agents.items())]
+        yield _Item("agents", None, tuple(inner), "@agents")
+
+
+def _leads(agent: AgentDef) -> str:
+    """Where control goes from an agent, in words."""
+    back = [f"{name} (and back)" if one.returns else name for name, one in sorted(agent.handoffs.items())]
+    told = [
+        f"calls {', '.join(sorted(agent.delegates))}" if agent.delegates else "",
+        f"hands off to {', '.join(back)}" if back else "",
+        "makes agents" if agent.spawn is not None else "",
+        "plans" if agent.plan is not None else "",
+    ]
+    return "; ".join(each for each in told if each)
+
+
+def _reach(graph: Graph) -> Iterator[tuple[str, str, str]]:
+    """Keys of the boxes between which control goes, and how."""
+    agents = [(f"@agent/{name}", agent) for name, agent in sorted(graph.agents.items())]
+    waiting = list(_top(graph))
+    steps: list[tuple[str, AgentDef]] = []
+    while waiting:
+        item = waiting.pop(0)
+        waiting = [*item.inner, *waiting]
+        if item.node is not None and isinstance(item.node.config, AgentConfig):
+            steps.append((item.key, item.node.config.agent))
+    for key, agent in (*steps, *agents):
+        yield from ((key, f"@agent/{name}", "calls") for name in sorted(agent.delegates))
+        yield from ((key, f"@agent/{name}", "hands off") for name in sorted(agent.handoffs))
 
 
 def _what(node: Node) -> str:
@@ -110,6 +149,7 @@ def _draw(items: list[_Item], indent: str, lines: list[str]) -> None:
     for index, item in enumerate(items):
         last = index == len(items) - 1
         after = f" ← {', '.join(item.node.needs)}" if item.node and item.node.needs else ""
+        after += f"  → {item.leads}" if item.leads else ""
         lines.append(f"{indent}{'└─' if last else '├─'} {_plain(item.label)}{after}")
         _draw(list(item.inner), indent + ("   " if last else "│  "), lines)
 

@@ -32,16 +32,18 @@ class StepState:
     attempts since; ``expanded`` what was decided at run time, ``fired`` the timer that went off (at ``fired_seq``),
     ``resolved`` what a person said; ``model`` which one of a fallback's the attempt calls, or the next one will.
     ``asked`` is the question for approval that it waits on (at ``asked_at``, ``asked_seq``), until the call starts, and
-    ``answered`` the last answer to one. ``limit`` is the budget that stopped it; ``last``: the attempt is an agent's
+    ``answered`` the last answer to one. ``limit`` is the budget that stopped it; ``agent`` is the one whose model
+    is called; ``last``: the attempt is an agent's
     last turn under one. Of an open attempt ``need`` is what it reserved, ``accounts`` are those that it did so in, and
     ``begun`` is when.
     """
 
     __slots__ = (
-        "accounts", "answered", "asked", "asked_at", "asked_seq", "attempt", "begun", "cost", "effect", "ended_at",
-        "ended_seq", "error", "expanded", "failures", "files", "fired", "fired_seq", "handled", "key", "last", "limit",
-        "logical", "lost", "model", "need", "open", "output", "output_size", "overflow", "path", "reply", "request",
-        "reserve", "resolved", "retry_at", "round", "started_at", "status", "tokens", "tool", "waiting",
+        "accounts", "agent", "answered", "asked", "asked_at", "asked_seq", "attempt", "begun", "cost", "effect",
+        "ended_at", "ended_seq", "error", "expanded", "failures", "files", "fired", "fired_seq", "handled",
+        "key", "last", "limit", "logical", "lost", "model", "need", "open", "output", "output_size", "overflow",
+        "path", "reply", "request", "reserve", "resolved", "retry_at", "round", "started_at", "status",
+        "tokens", "tool", "waiting",
     )  # fmt: skip
 
     def __init__(self, path: str) -> None:
@@ -52,6 +54,7 @@ class StepState:
         self.round = 1
         self.failures = 0
         self.model = 0
+        self.agent: str | None = None
         self.open = False
         self.lost = False
         self.output: Any = None
@@ -202,6 +205,7 @@ class RunState:
         step.logical = body.get("logical", 1)
         step.key = body.get("key")
         step.effect = body.get("effect")
+        step.agent = body.get("agent")
         step.tool = body.get("tool")
         step.request = body.get("hash")
         step.open = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.render.text import one_line
@@ -34,6 +35,28 @@ class Branch:
         yield self
         for each in self.inner:
             yield from each.walk()
+
+    @property
+    def turns(self) -> list[StepState]:
+        """Of an agent, its model calls."""
+        return [each.step for each in self.inner if each.step is not None and each.step.agent is not None]
+
+    @property
+    def agents(self) -> list[str]:
+        """The agents that had control, one after the other."""
+        return [name for name, _ in groupby(step.agent or "" for step in self.turns)]
+
+    @property
+    def own_tokens(self) -> int:
+        """Of an agent's own model calls."""
+        return sum(step.tokens for step in self.turns)
+
+    @property
+    def own_cost(self) -> int | None:
+        """Micro-dollars of an agent's own model calls; None where a part of them is not known."""
+        costs = [None if step.cost is None else step.cost + step.reserve for step in self.turns]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
 
     @property
     def tokens(self) -> int:
@@ -120,6 +143,8 @@ def branch_line(screen: Screen, branch: Branch, now: int, *, stream: Any) -> str
     status = step.status if step is not None else "running"
     mark, color = MARKS.get(status, ("?", "dim"))
     parts = [screen.style(mark, color, stream=stream), one_line(branch.name, 60)]
+    if branch.agents:
+        parts.append(one_line(f"({' → '.join(branch.agents)})", 80))
     facts = step_facts(branch, now)
     if facts:
         parts.append(screen.style("  ".join(facts), "dim", stream=stream))
@@ -134,16 +159,21 @@ def step_facts(branch: Branch, now: int) -> list[str]:
     """What there is to say of a step besides its name: all but what is plain."""
     step = branch.step
     facts: list[str] = []
-    if step is None:
+    if step is None and not branch.turns:
         return facts
-    if step.status not in ("done", "failed"):
-        facts.append(step.status)
-    if step.attempt > 1:
+    status = "running" if step is None else step.status
+    if status not in ("done", "failed"):
+        facts.append(status)
+    if step is not None and step.attempt > 1:
         facts.append(f"attempt {step.attempt}")
-    if step.started_at is not None:
+    if step is not None and step.started_at is not None:
         until = step.ended_at if step.ended and step.ended_at else now or step.ended_at or step.started_at
         facts.append(elapsed(until - step.started_at))
     tokens, cost = branch.tokens, branch.cost
+    if branch.turns:
+        facts.append(f"{count(len(branch.turns))} turn{'s' if len(branch.turns) > 1 else ''}")
+        if branch.own_tokens != tokens:
+            facts.append(f"own {count(branch.own_tokens)} tokens  {money(branch.own_cost)}, with all inside")
     if tokens:
         facts.append(f"{count(tokens)} tokens")
     if cost is None or cost or tokens:
@@ -151,11 +181,19 @@ def step_facts(branch: Branch, now: int) -> list[str]:
     return facts
 
 
+def _team(branch: Branch) -> dict[str, Any]:
+    """Of an agent: who it is (those that had control, in order), its turns, and what it used itself."""
+    if not branch.turns:
+        return {}
+    own = {"own_usd": usd(branch.own_cost), "own_tokens": branch.own_tokens}
+    return {"agents": branch.agents, "turns": len(branch.turns), **own}
+
+
 def step_object(branch: Branch, *, io: bool) -> dict[str, Any]:
     """A step as programs read it; with ``io`` what it gave, too."""
     step = branch.step
     if step is None:
-        return {"path": branch.path, "status": None}
+        return {"path": branch.path, "status": None, **_team(branch)}
     found: dict[str, Any] = {
         "path": branch.path,
         "status": step.status,
@@ -170,6 +208,7 @@ def step_object(branch: Branch, *, io: bool) -> dict[str, Any]:
         "error": step.error,
         "waiting": step.waiting,
     }
+    found |= _team(branch)
     if io:
         found |= {"output": step.output, "files": step.files}
     return found

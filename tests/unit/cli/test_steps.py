@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.cli.flags import Flags
-from orchestrator.cli.render.steps import grow, outline, split_path, within
+from orchestrator.cli.render.steps import grow, outline, split_path, step_object, within
 from orchestrator.cli.screen import Screen
 from orchestrator.journal.records import Draft
 from orchestrator.journal.state import RunState
@@ -63,3 +63,26 @@ def test_many_items_are_counted_but_for_those_that_are_not_done() -> None:
     some = list(outline(screen, grow(state), 0, depth=2, stream=None))
     assert [line.split()[:3] for line in some] == [["●", "a"], ["…", "39", "done"], ["✗", "[7]", "0.00s"]]
     assert len(list(outline(screen, grow(state), 0, depth=None, stream=None))) == 41
+
+
+def test_an_agent_says_who_had_control_how_often_it_spoke_and_what_it_used_itself() -> None:
+    state = RunState()
+    bodies = [
+        ("started", "a/turn1", {"attempt": 1, "agent": "desk"}),
+        ("done", "a/turn1", {"cost": 5, "tokens": 10}),
+        ("started", "a/turn1/tool0/turn1", {"attempt": 1, "agent": "scout"}),
+        ("done", "a/turn1/tool0/turn1", {"cost": 7, "tokens": 3}),
+        ("started", "a/turn2", {"attempt": 1, "agent": "clerk"}),
+        ("done", "a/turn2", {"cost": None, "tokens": 1}),
+    ]
+    for seq, (kind, path, body) in enumerate(bodies, start=1):
+        state.apply(Draft(kind, path, body), seq=seq, at=seq)  # pyright: ignore[reportArgumentType]
+    (agent,) = grow(state)
+    lines = [line.split() for line in outline(Screen(Flags(color="never")), [agent], 0, depth=None, stream=None)]
+    assert lines[0][:11] == ["●", "a", "(desk", "→", "clerk)", "running", "2", "turns", "own", "11", "tokens"]
+    assert lines[2][:6] == ["●", "tool0", "(scout)", "running", "1", "turn"]
+    found = [step_object(each, io=False) for each in agent.walk()]
+    assert found[0] | {"status": None} == {
+        "path": "a", "status": None, "agents": ["desk", "clerk"], "turns": 2, "own_usd": None, "own_tokens": 11,
+    }  # fmt: skip
+    assert found[2]["own_usd"] == 0.000007

@@ -135,6 +135,13 @@ def test_an_agent_in_a_plan_is_made_at_run_time():
     assert world.state.taken["work", "agents"] == 2
 
 
+def test_each_agent_in_a_plan_has_its_own_budget():
+    steps = {name: {"agent": {"budget": {"tokens": amount}}, "prompt": "x"} for name, amount in (("a", 50), ("b", 70))}
+    world = Team(AGAIN, {"lead": [[plan(steps)], "end"], "a": ["1"], "b": ["2"]}).play()
+    found = {path: one.budget.tokens for path, one in world.decider.budgets.accounts.items() if path}
+    assert found == {"work/turn1/tool0/a": 50, "work/turn1/tool0/b": 70}
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_plans_are_the_same_after_any_crash(seed):
     steps = {"each": EACH, "judge": {"agent": "critic", "prompt": "${{ steps.each.output }}"}}

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
 from orchestrator.expr.values import Const
-from orchestrator.graph.nodes import Block, GroupConfig, MapConfig, SetConfig, SwitchConfig
+from orchestrator.graph.nodes import (
+    AgentConfig, AgentDef, Block, DelegateDef, GroupConfig, HandoffDef, MapConfig, ModelDef, PlanDef, SetConfig,
+    SpawnDef, SwitchConfig,
+)  # fmt: skip
 from orchestrator.graph.render import render_dot, render_mermaid, render_tree
 from tests.unit.graph.samples import HOSTILE, graph, node, sample
 
@@ -71,3 +75,26 @@ def test_hostile_names_stay_text(text: str) -> None:
     for rendered in (mermaid, dot, render_tree(drawn)):
         assert all(char == "\n" or char.isprintable() for char in rendered)
         assert len(rendered.splitlines()) == rendered.count("\n")
+
+
+def test_agents_that_others_come_to_are_drawn_with_how() -> None:
+    def agent(name: str, **more: Any) -> AgentDef:
+        return AgentDef(name=name, model=ModelDef(name="m", settings={}), **more)
+
+    desk = agent("desk", delegates={"clerk": DelegateDef()}, handoffs={"aide": HandoffDef(returns=True)})
+    maker = agent("maker", spawn=SpawnDef(), plan=PlanDef(), handoffs={"desk": HandoffDef()})
+    drawn = graph(
+        node("a", AgentConfig(agent=maker), kind="agent"),
+        agents={"desk": desk, "clerk": agent("clerk"), "aide": agent("aide")},
+    )
+    assert render_tree(drawn).splitlines()[1:] == [
+        "├─ a  agent maker  → hands off to desk; makes agents; plans",
+        "└─ agents",
+        "   ├─ aide",
+        "   ├─ clerk",
+        "   └─ desk  → calls clerk; hands off to aide (and back)",
+    ]
+    assert [line.strip() for line in render_mermaid(drawn).splitlines()[-3:]] == [
+        "n0 -. hands off .-> n4", "n4 -. calls .-> n3", "n4 -. hands off .-> n2",
+    ]  # fmt: skip
+    assert '  n4 -> n3 [style=dashed, label="calls"];\n' in render_dot(drawn)

@@ -1,0 +1,102 @@
+"""Agents that reach each other, through `orch` as a process: the examples, what is shown of them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.acceptance.test_specs import SPECS, orch, outputs, records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STORE = ("--store", "sqlite:///runs.db")
+
+
+def steps(folder: Path) -> dict[str, dict[str, Any]]:
+    """What `orch show` says of the last run, by path."""
+    done = orch(folder, "show", "@last", *STORE)
+    assert done.returncode == 0, done.stderr
+    return {step["path"]: step for step in json.loads(done.stdout)["steps"]}
+
+
+def sound(folder: Path) -> None:
+    done = orch(folder, "verify", "@last", *STORE)
+    assert done.returncode == 0, done.stderr
+
+
+def test_delegates(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "delegates.yaml", "-i", "topic=moons") == {
+        "report": "On moons: Both are good. I was told this much: true"
+    }
+    found = steps(tmp_path)
+    assert found["report"]["agents"] == ["lead"]
+    assert found["report/turn1/tool0"]["agents"] == ["scout"]
+    assert (found["report"]["turns"], found["report/turn1/tool0"]["turns"]) == (3, 2)
+    assert found["report"]["own_tokens"] == 240 + 360 + 430
+    assert found["report"]["tokens"] == 1595
+    sound(tmp_path)
+
+
+def test_handoffs(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "handoffs.yaml") == {"team": "billing", "answer": "refunded: charged twice"}
+    assert steps(tmp_path)["help"]["agents"] == ["desk", "clerk", "desk", "billing"]
+    sound(tmp_path)
+    assert outputs(tmp_path, "handoffs.yaml", "-i", "question=Where is it?")["team"] == "desk"
+
+
+def test_spawn(tmp_path: Path) -> None:
+    said = outputs(tmp_path, "spawn.yaml")["said"]
+    assert said == "too_many_agents: work, and all inside it, may make 3 agents (max_agents)"
+    assert records(tmp_path, "expanded") == 3
+    sound(tmp_path)
+
+
+def test_plan(tmp_path: Path) -> None:
+    assert outputs(tmp_path, "plan.yaml") == {"said": "They are as long as they are: Are these long? [4,4,3]"}
+    found = steps(tmp_path)
+    problems = found["work/turn1/tool0"]["error"]["detail"]["problems"]
+    assert [(one["code"], one["at"]) for one in problems] == [
+        ("E408", "steps.clean.run"),
+        ("E231", "steps.lengths.map"),
+    ]
+    assert found["work/turn2/tool0/lengths[2]"]["status"] == "done"
+    sound(tmp_path)
+
+
+LATE = """
+version: 1
+models:
+  default:
+    provider: scripted
+    replies:
+      - when: agent == 'lead' && size(results) == 0
+        calls: [{tool: lead, with: {prompt: Deeper.}}]
+      - text: "${{ results }}"
+agents:
+  lead: {delegates: {lead: {}}}
+"""
+
+
+def test_an_agent_that_calls_itself_without_a_bound_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "late.yaml").write_text(LATE + "steps:\n  work: {agent: lead, prompt: Go.}\n")
+    done = orch(tmp_path, "run", "late.yaml", *STORE)
+    assert done.returncode == 2
+    assert "agents that come back to themselves without a bound: lead → lead" in done.stderr
+
+
+def test_an_agent_that_calls_itself_stops_at_its_depth(tmp_path: Path) -> None:
+    text = (
+        LATE
+        + "steps:\n  work: {agent: lead, prompt: Go., budget: {depth: 4}}\noutputs: {said: '${{ steps.work.output }}'}\n"
+    )
+    (tmp_path / "deep.yaml").write_text(text)
+    done = orch(tmp_path, "run", "deep.yaml", *STORE)
+    assert done.returncode == 0, done.stderr
+    assert "agents nest" in json.loads(done.stdout)["said"]
+    assert max(path.count("/tool0") for path in steps(tmp_path)) == 5
+
+
+def test_a_graph_draws_who_reaches_whom(tmp_path: Path) -> None:
+    done = orch(tmp_path, "graph", str(SPECS / "handoffs.yaml"), "--format", "mermaid")
+    assert "-. hands off .->" in done.stdout
