@@ -61,6 +61,8 @@ def chat_body(request: ModelRequest) -> dict[str, Any]:
     }
     if request.tools:
         body["tools"] = [{"type": "function", "function": _function(tool)} for tool in request.tools]
+        if not request.may_call:
+            body["tool_choice"] = "none"
     if (effort := _effort(settings)) is not None:
         body["reasoning_effort"] = effort
     if schema is not None:
@@ -90,6 +92,8 @@ def responses_body(request: ModelRequest) -> dict[str, Any]:
     if request.tools:
         # Left out, `strict` would have the API close and fill the schemas of the file.
         body["tools"] = [{"type": "function", **_function(tool), "strict": False} for tool in request.tools]
+        if not request.may_call:
+            body["tool_choice"] = "none"
     if effort is not None:
         body["reasoning"] = {"effort": effort}
     if effort not in (None, "none") or _reasons(settings):

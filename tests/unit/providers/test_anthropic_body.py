@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -236,3 +237,12 @@ def test_results_of_calls_without_their_thoughts_are_answered_without_thinking()
     assert thinking(thought, use) == thinking() == "enabled"
     assert thinking({"type": "text", "text": "x"}, then=asked) == "enabled"
     assert thinking(use, thinks="adaptive") == "adaptive"
+
+
+def test_tools_stay_in_a_last_turn_and_cannot_be_called() -> None:
+    request = ModelRequest({"model": "claude-x"}, "", [user("hello")], [LOOK])
+    assert "tool_choice" not in build(request)
+    last = build(replace(request, may_call=False))
+    assert last["tool_choice"] == {"type": "none"}
+    assert [tool["name"] for tool in last["tools"]] == ["files__read"]
+    assert "tool_choice" not in build(replace(request, tools=[], may_call=False))

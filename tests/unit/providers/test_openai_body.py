@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -297,3 +298,13 @@ def test_params_pass_through_over_the_rest() -> None:
         "summary": "auto",
         "effort": "low",
     }
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_tools_stay_in_a_last_turn_and_cannot_be_called(api: str) -> None:
+    tool = ToolSpec("look", "Looks.", {"type": "object"})
+    request = ModelRequest({"model": "m", "api": api}, "", [said(text("hello"))], [tool])
+    assert "tool_choice" not in build(request)
+    last = build(replace(request, may_call=False))
+    assert last["tool_choice"] == "none"
+    assert len(last["tools"]) == 1
