@@ -405,10 +405,11 @@ def test_a_mistake_in_a_template_is_shown_in_its_own_file(tmp_path: Path) -> Non
     assert (only.mark.line, only.mark.column) == (2, 11)
 
 
-def test_an_attachment_is_not_available_yet_and_still_checked() -> None:
-    found = said(MODELS + "\ninputs: {f: file}\nsteps: {a: {agent: {}, prompt: [{file: '${{ inputs.f }}'}]}}")
-    assert [code for code, _ in found] == ["E190"]
-    assert FilePart(Expression("inputs.f")).to_json()
+def test_an_attachment_is_a_part_of_the_prompt() -> None:
+    graph = graph_of(MODELS + "\ninputs: {f: file}\nsteps: {a: {agent: {}, prompt: [{file: '${{ inputs.f }}'}]}}")
+    config = graph.root.nodes[0].config
+    assert isinstance(config, AgentConfig)
+    assert config.prompt == Prompt((FilePart(Expression("inputs.f")),))
 
 
 def test_steps_that_are_not_available_yet_keep_their_place() -> None:
