@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from orchestrator.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class BuiltIn:
     """What a built-in tool says of itself, its arguments as a JSON Schema, and what a second call would do."""
 

@@ -6,10 +6,10 @@ parted from its result, since a conversation is only cut in front of a reply.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.agents.conversation import as_text
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ _RESERVED = 256
 _LEAST = 400
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cut:
     """Messages from 1 up to ``at`` go (none, where it is 1); results over ``shrink`` bytes are cut, where it is given.
 

@@ -7,10 +7,10 @@ the graph and of the records before its ``started``; only their hash is journale
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.agents.attachments import block_of, weight_of
+from orchestrator.frozen import frozen
 from orchestrator.jsonish import canonical, dumps
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PREVIEW_CHARS = 2_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolCall:
     """A tool that a model asked for: ``name`` as on the wire, ``args`` as it came (an object if the model behaves)."""
 

@@ -6,9 +6,9 @@ is a pure function of what it was and of the call; ``Refused`` says why a call c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from orchestrator.frozen import frozen
 from orchestrator.journal.kept import weight
 from orchestrator.jsonish import canonical
 
@@ -48,7 +48,7 @@ class Refused(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keeping:
     """A tool that is built in: ``given`` is what a call needs beside its arguments."""
 

@@ -15,8 +15,9 @@ A call whose arguments were no JSON object keeps its place: its ``input`` is ``{
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
+
+from orchestrator.frozen import field, frozen
 
 Message: TypeAlias = "dict[str, Any]"
 Stop: TypeAlias = Literal["end_turn", "tool_use", "max_tokens", "refusal", "context", "pause_turn", "stop_sequence"]
@@ -25,7 +26,7 @@ INVALID = "$invalid"
 FRAME_TOKENS = 2_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Usage:
     """Tokens of one model call. ``input`` counts neither cache reads nor cache writes; ``output`` includes thinking."""
 
@@ -41,7 +42,7 @@ class Usage:
         return self.input + self.output + self.cache_read + self.cache_write_5m + self.cache_write_1h
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolSpec:
     """A tool as a model sees it. ``name`` is the wire's (``.`` is ``__``), ``schema`` the JSON Schema of its
     arguments.
@@ -52,7 +53,7 @@ class ToolSpec:
     schema: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelRequest:
     """One call of a model, as data: its canonical form is hashed and journaled before the call.
 
@@ -71,7 +72,7 @@ class ModelRequest:
     scope: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """A reply whose shape and stop reason were checked.
 

@@ -5,11 +5,12 @@ Pure: what a call makes is a function of the agent's definition, of the call, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from orchestrator.agents.compaction import clipped, transcript
 from orchestrator.expr.values import Const
+from orchestrator.frozen import frozen
 from orchestrator.graph.nodes import AgentDef
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ SPAWNED: Final = "spawned"
 Kind: TypeAlias = Literal["delegate", "handoff", "spawn", "plan"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reach:
     """A tool that leads to other agents. ``name`` is the wire's; of a delegate, the agent's too."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,6 +9,7 @@ from orchestrator.agents.builtin import FILE_OPERATIONS, READ_RESULT
 from orchestrator.agents.keeping import tools_of
 from orchestrator.agents.messages import ToolSpec
 from orchestrator.agents.topology import reach_of
+from orchestrator.frozen import field, frozen
 from orchestrator.jsonish import canonical, clean, digest, loads
 from orchestrator.spec.types import check_value
 
@@ -29,28 +29,28 @@ LAST_SIZE = 200
 _NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallModel:
     """Send the conversation. ``repair`` is said first, where the last reply has to be mended."""
 
     repair: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallTools:
     """Run what the model asked for."""
 
     calls: tuple[ToolCall, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finish:
     """The agent is done."""
 
     output: Any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """The agent cannot end well. ``more``: status, detail, and the step where it began, where there are any."""
 
@@ -125,7 +125,7 @@ def _unfenced(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offer:
     """A tool under the name that a model calls it by.
 
@@ -174,7 +174,7 @@ def offers_of(
     return offers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Frame:
     """All of a request but its messages: its hash, and the size in bytes of what the model reads of it."""
 

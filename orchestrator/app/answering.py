@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.errors import Exit, OrchError, did_you_mean
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ class TooLate(OrchError):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Question:
     """What is asked at a step. ``seq`` is that of its record, ``until`` in microseconds, None: no bound."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from orchestrator.graph.nodes import Graph
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from orchestrator.journal.store import RunRow, Store
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bound:
     """One dimension of an account: micro-dollars, microseconds, or a count. ``spent`` has what is open in it."""
 
@@ -28,7 +29,7 @@ class Bound:
         return self.limit, self.spent, self.open, self.left
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Line:
     """An account. ``then`` is what a limit that is reached leads to."""
 
@@ -46,7 +47,7 @@ class Line:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loaded:
     """A run as its journal and its inbox have it. ``state`` is decided on: no longer that of the journal alone."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator import jsonish
+from orchestrator.frozen import frozen
 from orchestrator.platform import home
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _KEPT = 200
 _COMPILER = ("spec", "compiler", "expr", "graph", "jsonish.py", "tools/inspection.py", "tools/functions.py")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """A graph, with what the file says of its store."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from orchestrator.app.places import key_mark
 from orchestrator.errors import Exit, OrchError, did_you_mean
+from orchestrator.frozen import field, frozen
 from orchestrator.platform import home
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class UnknownKey(ValueError):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Named:
     """A store's URL, with the folder that a relative path in it is meant from, and who named it."""
 
@@ -62,7 +62,7 @@ class Named:
     explicit: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Config:
     """Settings that hold for one command. ``lease`` and ``timeouts`` (by ``connect``, ``statement``, ``lock``) are in
     seconds.

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from orchestrator import jsonish
 from orchestrator.app.history import load_content
 from orchestrator.errors import Exit, OrchError
+from orchestrator.frozen import field, frozen
 from orchestrator.journal.errors import Damaged
 from orchestrator.journal.records import Record, Row, decode_all
 from orchestrator.journal.references import names_in
@@ -49,7 +49,7 @@ class NotAnExport(OrchError):
         super().__init__(f"{name} is no export of a run: {problem}", hint="`orch export RUN` makes one")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exported:
     """An export read back. ``redacted`` ones hold no values, and their sums cannot be checked.
 

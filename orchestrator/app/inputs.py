@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from orchestrator import jsonish
 from orchestrator.errors import Exit, OrchError, did_you_mean
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class InputErrors(OrchError):
         self.texts: dict[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inputs:
     """Checked values by name, and the bytes of file inputs by their SHA-256."""
 
@@ -41,7 +41,7 @@ class Inputs:
     files: dict[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Given:
     value: Any
     by: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestrator.frozen import frozen
 from orchestrator.platform import user_state_dir
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _LARGEST = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """``store`` is an URL, ``base`` what a relative path in it is meant from; ``folder`` is where the run was started,
     ``at`` when (microseconds since the epoch).

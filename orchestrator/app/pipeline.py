@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.errors import Exit, OrchError
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class NoSuchFile(OrchError):
         super().__init__(f"{problem} {name[:400]!r}", hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pipeline:
     """A compiled file. ``path`` is None for standard input; ``store`` is what the file itself says."""
 
@@ -40,7 +40,7 @@ class Pipeline:
     texts: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Findings:
     """What is wrong with a file. ``sources``: all files that were read for it; ``pipeline``: None without a graph.
 

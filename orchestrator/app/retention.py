@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.frozen import frozen
 from orchestrator.journal.errors import NoSuchRun
 from orchestrator.journal.store import ENDED, RunFilter, Swept
 
@@ -24,7 +24,7 @@ DRIVER_AGE = 86_400.0
 _ALL = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gone:
     """Runs that went, or would go, and what they alone had kept."""
 

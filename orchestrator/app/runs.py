@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.app.config import Named
 from orchestrator.app.notes import Note, read_notes
 from orchestrator.errors import Exit, OrchError
+from orchestrator.frozen import frozen
 from orchestrator.journal.errors import NoDatabase, NoSuchRun
 from orchestrator.journal.store import RunFilter
 
@@ -57,7 +57,7 @@ class NotThatManyRuns(OrchError):
         super().__init__(f"there is no run {reference}: {store} has {what}", hint="`orch run FILE` starts one")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """A run, in the store that holds it (open), and how that was named."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.errors import Exit, OrchError
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ _LARGEST = 64 * 1024
 _taken_up: dict[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Missing:
     """A secret without a value: ``name`` is the variable to set, ``why`` what is wrong with what is set, if it is."""
 

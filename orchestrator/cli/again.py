@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from orchestrator.app.config import Config
@@ -18,7 +19,7 @@ _POLL = 0.3
 """Seconds between two looks at a run that another process drives."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Manner:
     """``force`` takes the run from a live driver; ``attach`` follows that driver instead of refusing; ``approve``
     changes whether anybody is asked."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 import typer  # noqa: TC002  typer reads the annotations
@@ -14,6 +14,7 @@ from orchestrator.cli.flags import version
 from orchestrator.cli.render.text import one_line
 from orchestrator.cli.session import Session, begin, run_async
 from orchestrator.errors import OrchError
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ _OLDEST_SQLITE = (3, 38, 0)
 _SOUND_SQLITE = (3, 51, 3)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """``fail`` stands in the way, ``warn`` may one day."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 
 from orchestrator.errors import Exit, OrchError
+from orchestrator.frozen import slotted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class NoFolder(OrchError):
         )
 
 
-@dataclass(slots=True)
+@slotted
 class Flags:
     """What the global flags said. ``folder`` is that of ``-C``; ``store`` the text of ``--store`` alone; ``verb`` the
     verb that has begun.

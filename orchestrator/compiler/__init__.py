@@ -6,13 +6,13 @@ mistakes of a file are found at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compiler.checks import check
 from orchestrator.compiler.lower import lower
 from orchestrator.compiler.report import Report
 from orchestrator.compiler.resolve import resolve
+from orchestrator.frozen import frozen
 from orchestrator.spec.diagnostics import Diagnostic, SpecErrors, has_errors, in_order
 from orchestrator.spec.read import spec_of
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Compiled", "compile"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compiled:
     """``graph`` is None where an error is among the diagnostics, which are in the order of their places."""
 

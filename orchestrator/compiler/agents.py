@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.compiler.budgets import budget_def
@@ -12,12 +12,13 @@ from orchestrator.compiler.drafts import AgentDraft
 from orchestrator.compiler.keeping import built_into, kept_by
 from orchestrator.compiler.topology import named_apart, reaching, unknown_agent
 from orchestrator.expr.values import Const
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.graph.nodes import AgentDef, ModelDef
 from orchestrator.graph.reach import passed_to
-from orchestrator.spec.types import ANY, INTEGER, STRING, ListType, to_schema
+from orchestrator.spec.types import ANY, INTEGER, NEVER, STRING, ListType, join, to_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from orchestrator.compiler.fields import Place
     from orchestrator.compiler.report import Path
@@ -39,7 +40,7 @@ SCRIPTED: Final[Mapping[str, Entry]] = {
 _SECRET: Final = ("api_key", "headers")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Leaves:
     """What a fallback stands for: ``entries`` in order by name; ``walked`` are all names on the way there.
 
@@ -69,7 +70,7 @@ def leaves(models: Mapping[str, tuple[str, ModelEntry]], first: str, entry: Mode
     return Leaves(entries, tuple(walked), rings[0] if rings else ())
 
 
-@dataclass(slots=True)
+@slotted
 class Cast:
     """The agents of one file and their models, each named one lowered once. ``place`` sees what they see."""
 
@@ -81,6 +82,7 @@ class Cast:
     definitions: dict[str, AgentDef] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     entered: list[AgentDef] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     in_place: dict[str, bool] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    _last: dict[frozenset[str], Type] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     _others: list[str] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
 
     def use(self, agent: str | AgentEntry, at: Path, place: Place, name: str) -> AgentDraft | None:
@@ -119,14 +121,16 @@ class Cast:
         self._others.append(name)
         return True
 
-    def outputs_of(self, agent: AgentDraft) -> list[Type | None]:
-        """What each agent gives that may have control when such a step ends; None is text."""
-        found: list[Type | None] = [agent.output]
-        for name in passed_to(agent.definition, self.definitions):
-            vague = self.resolved.report.vague(("agents", name))
-            if self.named[name] is not agent:
-                found.append(ANY if vague else self.named[name].output)
-        return found
+    def last_of(self, agent: AgentDraft) -> Type | None:
+        """The type of what any agent gives that may have control for good after this one; None where there is none."""
+        first = frozenset(name for name, handoff in agent.definition.handoffs.items() if not handoff.returns)
+        if first and first not in self._last:
+            names = passed_to(agent.definition, self.definitions)
+            vague = self.resolved.report.vague
+            self._last[first] = joined(
+                ANY if vague(("agents", name)) else self.named[name].output or STRING for name in names
+            )
+        return self._last.get(first)
 
     def lower(self, agent: AgentEntry, place: Place, name: str, at: Path) -> AgentDraft:
         """One definition."""

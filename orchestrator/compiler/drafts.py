@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.frozen import field, slotted
 from orchestrator.spec.types import ANY, ObjectType, Type
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.spec.steps import StepBase
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class ToolDraft:
     """A tool. ``input`` is what a caller may give, None where nothing says it; ``fixed`` what the tool gives itself."""
 
@@ -27,7 +27,7 @@ class ToolDraft:
     fixed: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class AgentDraft:
     """An agent; ``output`` None: text."""
 
@@ -35,7 +35,7 @@ class AgentDraft:
     output: Type | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class Call:
     """Arguments for a tool, at a site or none given: what the tool takes, and what it is called."""
 
@@ -45,7 +45,7 @@ class Call:
     args: Site | None
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class Draft:
     """A step as lowered.
 
@@ -74,7 +74,7 @@ class Draft:
     type: Type = ANY
 
 
-@dataclass(slots=True, kw_only=True)
+@slotted(kw_only=True)
 class BlockDraft:
     """The steps of one block, those of ``finally`` too, by name."""
 

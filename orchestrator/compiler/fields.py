@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from orchestrator.compiler.references import refer
@@ -20,6 +20,7 @@ from orchestrator.expr.values import (
     TextPart,
     compile_value,
 )
+from orchestrator.frozen import frozen, slotted
 from orchestrator.spec import fields as written
 from orchestrator.spec.types import ANY, BOOLEAN, STRING, ListType, Type
 
@@ -37,7 +38,7 @@ ROOTS = ("inputs", "steps", "run", "index", "error", "args", "secrets", "step", 
 LISTS = ListType(ANY)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Leaf:
     """One text with expressions in it. ``text`` where it becomes text, else it keeps the type of its only part.
 
@@ -54,7 +55,7 @@ Tree: TypeAlias = "Leaf | dict[str, Any] | list[Any] | str | int | float | bool 
 """A field as data with leaves in it; what is no leaf is constant."""
 
 
-@dataclass(slots=True)
+@slotted
 class Site:
     """A field that was compiled. ``want`` is the type that it must have, ``type`` the one found when it is checked.
 
@@ -74,7 +75,7 @@ class Site:
     attached: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where fields are compiled: what they see, and the list that their sites go to."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.agents.results import OPERATION_OUTPUTS, SHELL_OUTPUT
@@ -10,6 +10,7 @@ from orchestrator.compiler.drafts import Call
 from orchestrator.compiler.fields import LISTS
 from orchestrator.compiler.tools import command, command_around, python_config
 from orchestrator.expr.values import Const
+from orchestrator.frozen import slotted
 from orchestrator.graph.nodes import (
     AgentConfig,
     CallConfig,
@@ -23,21 +24,18 @@ from orchestrator.graph.nodes import (
     ToolDef,
 )
 from orchestrator.spec import steps as written
-from orchestrator.spec.types import ANY, INTEGER, NEVER, STRING, join, to_schema
+from orchestrator.spec.types import ANY, INTEGER, STRING, join, to_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from orchestrator.compiler.drafts import Draft, ToolDraft
     from orchestrator.compiler.fields import Place
     from orchestrator.compiler.lower import Lowering
     from orchestrator.expr.values import Value
-    from orchestrator.spec.types import Type
 
 NOTHING: Final = SetConfig(values=Const({}))
 
 
-@dataclass(slots=True)
+@slotted
 class Kinds:
     """The configuration of one step by its kind."""
 
@@ -84,10 +82,10 @@ class Kinds:
         agent, said = found.definition, self.draft.said
         self.lowering.agents.entered.append(agent)
         self.lowering.agents.in_place[self.node_id] = not isinstance(step.agent, str)
-        given = self.lowering.agents.outputs_of(found)
-        self.draft.known = joined(one or STRING for one in given)
+        last, own = self.lowering.agents.last_of(found), found.output or STRING
+        self.draft.known = own if last is None else join(own, last)
         # Where control may pass on, each agent is held to its own type.
-        self.draft.checked = found.output is not None and len(given) == 1
+        self.draft.checked = found.output is not None and last is None
         if said is not None:
             agent = replace(agent, output=to_schema(said))
             self.draft.known = None
@@ -234,14 +232,6 @@ class Kinds:
             status=self.place.maybe(body.status, (*at, "status"), want=INTEGER),
             detail=self.place.maybe(body.detail, (*at, "detail")),
         )
-
-
-def joined(types: Iterable[Type]) -> Type:
-    """The type of what has one of several."""
-    found: Type = NEVER
-    for each in types:
-        found = join(found, each)
-    return found
 
 
 def isolated(step: written.PythonStep) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -17,6 +17,7 @@ from orchestrator.compiler.references import need
 from orchestrator.compiler.scope import ERROR, RUN, Names, Scope
 from orchestrator.compiler.tools import Toolbox
 from orchestrator.expr.values import Const, compile_value
+from orchestrator.frozen import field, slotted
 from orchestrator.graph.fingerprint import Definitions
 from orchestrator.graph.nodes import (
     AgentConfig,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 LATE: Final[Mapping[str, Entry]] = {"error": nullable(ERROR)}
 
 
-@dataclass(slots=True)
+@slotted
 class Lowered:
     """The graph with what the checks need: the steps by block, and the sites that stand in no step."""
 
@@ -117,7 +118,7 @@ def _plain(item: str | float | bool) -> str:
     return cast("Const", compile_value(item, text=True)).value
 
 
-@dataclass(slots=True)
+@slotted
 class Lowering:
     resolved: Resolved
     tools: Toolbox

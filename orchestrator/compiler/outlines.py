@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestrator.frozen import frozen
 from orchestrator.jsonish import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outline:
     """``text`` is YAML; ``paths`` has one for each line of it."""
 

@@ -7,7 +7,7 @@ kinds of steps than the agent may plan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -20,6 +20,7 @@ from orchestrator.compiler.policy import Policy, allowed
 from orchestrator.compiler.report import Report
 from orchestrator.compiler.resolve import resolve
 from orchestrator.expr.values import MapOf
+from orchestrator.frozen import frozen
 from orchestrator.graph.budgets import merged
 from orchestrator.graph.nodes import PLAIN, GroupConfig, Node, PlanDef, to_json
 from orchestrator.spec.agents import AgentEntry
@@ -49,7 +50,7 @@ WORDS: Final = 400
 """Characters of each."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Planned:
     """A plan that may run: its node as JSON, a group, and how many steps it has, inner ones counted."""
 
@@ -57,7 +58,7 @@ class Planned:
     steps: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """What is wrong with a plan: ``{code, message, at, hint?}`` each, with ``at`` a path such as ``steps.a.with.x``."""
 

@@ -6,9 +6,9 @@ this machine, no tool, code or server in place, no folder to work in, no convers
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.spec.fields import OPENING
 from orchestrator.spec.steps import STEP_KINDS
 
@@ -35,7 +35,7 @@ NOT_ITS_OWN: Final[Mapping[str, str]] = {
 """Fields that an agent in a plan does not have."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """``kinds`` of steps that a plan may have, and whether its agents may make others."""
 
@@ -49,7 +49,7 @@ def allowed(data: dict[str, Any], policy: Policy) -> tuple[dict[str, Any], list[
     return search.several(data, ""), search.found
 
 
-@dataclass(slots=True)
+@slotted
 class _Search:
     policy: Policy
     found: list[dict[str, str]] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from orchestrator.compiler.bounds import DEPTH, PARTS, parts_of
 from orchestrator.expr.check import Namespace
+from orchestrator.frozen import field, slotted
 from orchestrator.graph.nodes import InputDef, SecretDef
 from orchestrator.spec.diagnostics import Diagnostic
 from orchestrator.spec.steps import StepBase
@@ -49,7 +49,7 @@ ALL_PARTS: Final = 100_000
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-@dataclass(slots=True)
+@slotted
 class Resolved:
     """A document, and what its names stand for. ``used`` gathers the named things that something refers to."""
 

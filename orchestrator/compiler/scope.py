@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.expr.check import Namespace
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.spec.types import ANY, INTEGER, STRING, EnumType, ObjectType, Type, nullable
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ STEP_ERROR: Final = ObjectType({**ERROR.fields, "step": nullable(STRING)})
 STATUS: Final = EnumType(("done", "failed", "skipped", "cancelled"))
 
 
-@dataclass(slots=True)
+@slotted
 class Names:
     """The steps of one block: ``late`` are those of ``finally``.
 
@@ -37,7 +38,7 @@ class Names:
     absent: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
 
 
-@dataclass(slots=True)
+@slotted
 class Frame:
     """A block on the way to a place, and the ``step`` of it that the place is in, if any. ``needs`` gathers edges."""
 
@@ -47,7 +48,7 @@ class Frame:
     needs: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scope:
     """Root names with their types, and the blocks around, outermost first. ``elsewhere`` has every step of the file."""
 

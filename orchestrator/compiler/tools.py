@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.agents.builtin import FILE_OPERATIONS
@@ -12,6 +12,7 @@ from orchestrator.compiler.drafts import Call, ToolDraft
 from orchestrator.compiler.permissions import approve_of, check_rules
 from orchestrator.compiler.servers import server_config, server_of
 from orchestrator.expr.values import Const
+from orchestrator.frozen import field, slotted
 from orchestrator.graph.nodes import OnDoubt, ServerDef, ToolDef
 from orchestrator.spec import tools as written
 from orchestrator.spec.types import (
@@ -52,7 +53,7 @@ _CHAIN: Final = 64
 _BY_METHOD: Final[Mapping[str, Effect]] = {"GET": "read", "HEAD": "read", "PUT": "idempotent", "DELETE": "idempotent"}
 
 
-@dataclass(slots=True)
+@slotted
 class Toolbox:
     """The tools of one file, each named one lowered once, where it is first referred to.
 

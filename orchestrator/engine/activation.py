@@ -3,11 +3,11 @@ stored."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from orchestrator.engine.scope import item_of
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.graph.nodes import GroupConfig
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class BlockAct:
         self.account: Account
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """A model that an agent may call, the ``index``-th ``of`` so many that a fallback stands for; else the only one.
 
@@ -126,7 +126,7 @@ class Choice:
     of: int = 1
 
 
-@dataclass(slots=True)
+@slotted
 class Intent:
     """An effect that is permitted: what ``started`` will say, and what the performer needs.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,7 @@ from orchestrator.engine import hooking, outcomes, planning
 from orchestrator.engine.planning import Planner, no_planner
 from orchestrator.engine.steps import memory
 from orchestrator.engine.steps.agent import asked_of, talk_of
+from orchestrator.frozen import frozen
 from orchestrator.graph.nodes import CallConfig
 from orchestrator.journal import points
 from orchestrator.jsonish import clean
@@ -43,7 +44,7 @@ STEP_OUTPUT = 16 * 1024 * 1024
 """Bytes that the result of a step may have."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Services:
     """What effects need from outside.
 

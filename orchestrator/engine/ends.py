@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.budgets import sentence
+from orchestrator.frozen import field, frozen
 
 if TYPE_CHECKING:
     from orchestrator.journal.state import RunState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RunEnd:
     """``status`` is the run's (``done failed limited cancelled waiting paused``), or ``stopped`` by a signal.
 

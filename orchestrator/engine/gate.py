@@ -8,13 +8,13 @@ that runs could give anything back, the limit is reached, and that is a record f
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from orchestrator.engine.activation import Act
 from orchestrator.engine.budgets import TIMES, Short, short, told
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.journal.records import Draft
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Need: TypeAlias = "Mapping[str, int | None]"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Start:
     """An attempt that may start now, and what it reserves (None: nothing that its record has to say)."""
 
@@ -35,7 +35,7 @@ class Start:
     reserve: Need | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Ask:
     """What the gate asks its driver. ``reserve(intent)`` is the worst case of a model call, and with ``after=True``
     that of the last turn after it; ``place(intent)`` takes a place for it in this process, or names what is missing."""
@@ -44,7 +44,7 @@ class Ask:
     place: Callable[[Intent], str]
 
 
-@dataclass(slots=True)
+@slotted
 class _Wanted:
     """A permitted attempt with its price."""
 
@@ -54,7 +54,7 @@ class _Wanted:
     reserve: Need | None = None
 
 
-@dataclass(slots=True)
+@slotted
 class Gate:
     """Which permitted attempts of one run start. ``paused``: what was said of the accounts that wait for more."""
 

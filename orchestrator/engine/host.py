@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
@@ -17,6 +16,7 @@ from orchestrator.engine.rates import Rates
 from orchestrator.engine.reopen import reopened
 from orchestrator.errors import OrchError
 from orchestrator.expr import secret_marker
+from orchestrator.frozen import frozen
 from orchestrator.graph.nodes import graph_from_json
 from orchestrator.ids import new_owner, new_run_id
 from orchestrator.journal.errors import (
@@ -58,7 +58,7 @@ LONGEST_DEAF = 1.0
 """Seconds that a message may wait in the inbox of a run that is driven."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Settings:
     """All in seconds: the lease's length, the grace of a stop, how long the store may stay away."""
 
@@ -67,7 +67,7 @@ class Settings:
     outage: float = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Event:
     """What a screen may show: a record that was decided, or a piece of text as it streams."""
 

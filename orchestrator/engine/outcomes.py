@@ -66,7 +66,7 @@ def _done(intent: Intent, outcome: Done, *, step: StepState, attempts: int, at: 
 def bill(usage: Usage | None, cost: int | None) -> dict[str, Any]:
     """What a model call used. ``cost`` None: not known, and then all that was reserved is charged."""
     counted = (
-        None if usage is None else {name: getattr(usage, name) for name in usage.__slots__ if getattr(usage, name)}
+        None if usage is None else {name: getattr(usage, name) for name in usage.__match_args__ if getattr(usage, name)}
     )
     known = {} if not counted else {"usage": counted}
     return {"cost": cost, "tokens": usage.total if usage else 0, **known}

@@ -7,12 +7,12 @@ every resume. An approval holds for the hash of the exact call that a person was
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from orchestrator.agents.builtin import FILE_OPERATIONS
 from orchestrator.engine.steps.common import Wrong
 from orchestrator.expr.rules import read_rule
+from orchestrator.frozen import frozen
 from orchestrator.jsonish import dumps, hash_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ WHOLE = 24_000
 _PATHS = frozenset({"path"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """What the policy says of a call; ``why`` is for the model or the person who made it."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
 from orchestrator.engine import outcomes
 from orchestrator.engine.steps.reach import agent_of, agents_around, steps_left, takes_steps
+from orchestrator.frozen import frozen
 from orchestrator.graph.nodes import AgentDef, Graph
 from orchestrator.journal.records import Draft
 from orchestrator.tools.protocol import Failed
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.decide import Decider
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """A plan as compiled: the JSON of its ``node`` and how many ``steps`` it has, or its ``problems``."""
 

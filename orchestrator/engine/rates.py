@@ -8,9 +8,9 @@ is poked when something is given back, and told the time when a minute is over. 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.jsonish import hash_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ MINUTE = 60.0
 _WHOSE = ("provider", "api", "model", "base_url", "api_key", "limits")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Limits:
     """Those of one entry of ``models``; None: no bound."""
 
@@ -29,7 +29,7 @@ class Limits:
     concurrency: int | None = None
 
 
-@dataclass(slots=True, eq=False)
+@slotted(eq=False)
 class Permit:
     """A call that was let go at ``at``. ``tokens`` is what it may use, and once it has ended what it did."""
 
@@ -39,7 +39,7 @@ class Permit:
     over: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@slotted(eq=False)
 class Lane:
     """The calls of one model. ``past`` are those of the last minute, in their order; ``line`` are the runs that wait,
     each with the tokens of the call that it wants next.

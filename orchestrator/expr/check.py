@@ -6,7 +6,6 @@ type ``T?`` can only be used after ``!= null``, ``has()`` or ``default()``. Abse
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from orchestrator.errors import did_you_mean
@@ -29,6 +28,7 @@ from orchestrator.expr.nodes import (
     Unary,
 )
 from orchestrator.expr.parse import path_of, unparse
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.spec.types import (
     ANY,
     BOOLEAN,
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 __all__ = ["Checked", "Entry", "Namespace", "Problem", "check", "known_when"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Namespace:
     """A group of names that is no value itself: ``steps``, ``secrets``. ``noun`` says what one of them is."""
 
@@ -74,7 +74,7 @@ class Namespace:
 Entry: TypeAlias = "Type | Namespace"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """One thing wrong. ``offset`` and ``end`` bound it, in code points of the text that was parsed."""
 
@@ -85,7 +85,7 @@ class Problem:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checked:
     """The type of an expression's value as it leaves the expression, and all problems in the order of the source."""
 
@@ -120,7 +120,7 @@ def check(
 _COMPARED: Final = ("<", "<=", ">", ">=")
 
 
-@dataclass(slots=True)
+@slotted
 class Checker:
     """One walk over a tree. ``bound`` are the names of macros around a node."""
 

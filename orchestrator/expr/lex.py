@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from orchestrator.errors import OrchError
+from orchestrator.frozen import frozen
 
 
 class ExprSyntaxError(OrchError):
@@ -20,7 +20,7 @@ class ExprSyntaxError(OrchError):
         self.end = max(end, offset)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Token:
     """``kind`` is ``end``, ``int``, ``float``, ``string``, ``name``, or the operator itself."""
 

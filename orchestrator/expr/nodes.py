@@ -6,15 +6,16 @@ are equal when they mean the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field as attribute
 from typing import TYPE_CHECKING, TypeAlias, assert_never
+
+from orchestrator.frozen import field as attribute
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Node:
     """What all nodes have. ``cache`` holds the node's compiled form, once there is one."""
 
@@ -23,7 +24,7 @@ class Node:
     cache: list[object] = attribute(default_factory=list, init=False, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Literal(Node):
     """null, true, false, a number or a text."""
 
@@ -39,14 +40,14 @@ class Literal(Node):
         return hash((type(self.value), repr(self.value)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Name(Node):
     """A name in scope, or one that a macro binds."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Select(Node):
     """``target.field``; the field's own text begins at ``field_offset``."""
 
@@ -55,7 +56,7 @@ class Select(Node):
     field_offset: int = attribute(default=0, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Index(Node):
     """``target[index]``."""
 
@@ -63,7 +64,7 @@ class Index(Node):
     index: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unary(Node):
     """``!x`` or ``-x``."""
 
@@ -71,7 +72,7 @@ class Unary(Node):
     operand: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Binary(Node):
     """``left operator right``; the operator's own text begins at ``operator_offset``."""
 
@@ -81,7 +82,7 @@ class Binary(Node):
     operator_offset: int = attribute(default=0, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Conditional(Node):
     """``condition ? then : otherwise``."""
 
@@ -90,21 +91,21 @@ class Conditional(Node):
     otherwise: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListLiteral(Node):
     """``[a, b]``."""
 
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapLiteral(Node):
     """``{'a': 1}``."""
 
     entries: tuple[tuple[Expr, Expr], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call(Node):
     """``name(a, b)``, also when it was written ``a.name(b)``; the name begins at ``name_offset``."""
 
@@ -113,7 +114,7 @@ class Call(Node):
     name_offset: int = attribute(default=0, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Macro(Node):
     """``target.name(variable, body)``: map, filter, all, exists, exists_one, sort_by.
 

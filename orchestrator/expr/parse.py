@@ -6,7 +6,7 @@ Precedence, lowest first: ``?:``, ``||``, ``&&``, comparison and ``in``, ``+ -``
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, assert_never
 
 from orchestrator.expr.lex import ExprSyntaxError, Lexer, Token
@@ -26,6 +26,7 @@ from orchestrator.expr.nodes import (
     Unary,
     children,
 )
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -337,7 +338,7 @@ def _check_depth(expr: Expr) -> None:
         stack.extend((child, depth + 1) for child in children(node))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reference:
     """A name in scope that an expression uses, with the fields that follow it: ``steps.find.output``."""
 

@@ -8,10 +8,10 @@ them: the time is linear, whatever a model sends.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from orchestrator.frozen import frozen
 from orchestrator.jsonish import clean_text, dumps
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class BadRule(ValueError):
     """What is no rule; the message is a sentence."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """``name`` and the texts of ``args`` are patterns; a call must meet all of them."""
 

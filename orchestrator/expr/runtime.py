@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final
 
 from orchestrator import jsonish
 from orchestrator.expr.errors import EvalError, LimitReached, NullValue, WrongType
 from orchestrator.expr.times import Duration, Timestamp
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ class Fields(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """Bounds of one evaluation: ``steps`` of work, ``depth`` of nesting of a value, ``size`` in characters of JSON."""
 

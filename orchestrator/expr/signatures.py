@@ -6,14 +6,15 @@ duration value`` (``value`` is anything but null, ``any`` is null as well).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signature:
     """One function. ``least`` counts the arguments that must be given; the last parameter repeats if ``repeats``."""
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, assert_never, cast
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from orchestrator.expr.errors import EvalError, NullValue
 from orchestrator.expr.evaluate import evaluate
 from orchestrator.expr.parse import Expr, ExprSyntaxError, Reference, parse, parse_template, references
 from orchestrator.expr.runtime import ABSENT, DEFAULT_LIMITS, Absent, Limits, State, is_file, to_text
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +29,7 @@ DOTS: Final = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 _QUERY: Final = re.compile("[?#]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Const:
     """A JSON value as it is: ``["c", value]``."""
 
@@ -39,7 +39,7 @@ class Const:
         return ["c", self.value]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expression:
     """An expression, which keeps its type: ``["e", source]``. It is parsed when it is first used, once per source."""
 
@@ -54,7 +54,7 @@ class Expression:
         return ["e", self.source]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """Text with expressions in it, which become text: ``["t", encode, [part, ...]]``.
 
@@ -69,7 +69,7 @@ class Text:
         return ["t", self.encode, [part if isinstance(part, str) else part.to_json() for part in self.parts]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListOf:
     """A list of values: ``["l", item, ...]``."""
 
@@ -79,7 +79,7 @@ class ListOf:
         return ["l", *(item.to_json() for item in self.items)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapOf:
     """An object of values: ``["m", {name: value}]``."""
 
@@ -89,7 +89,7 @@ class MapOf:
         return ["m", {name: value.to_json() for name, value in self.fields.items()}]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TextPart:
     """A part of a prompt: text, where the expression ``if_`` is true or None: ``["text", value, if]``."""
 
@@ -100,7 +100,7 @@ class TextPart:
         return ["text", self.value.to_json(), self.if_]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EachPart:
     """A part of a prompt: ``value`` for each item of ``expr``, named ``as_``: ``["each", expr, as, value]``."""
 
@@ -112,7 +112,7 @@ class EachPart:
         return ["each", self.expr, self.as_, self.value.to_json()]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilePart:
     """A part of a prompt: an attachment, ``["file", value]``. The value is a file, a list of them, or null for none."""
 
@@ -125,7 +125,7 @@ class FilePart:
 Part: TypeAlias = "TextPart | EachPart | FilePart"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prompt:
     """Text in parts: ``["p", part, ...]``. ``render`` gives its text, ``render_prompt`` also its attachments."""
 
@@ -323,7 +323,7 @@ def render_prompt(
     return _Renderer(env, now, stored, limits).prompt(prompt, seed)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Renderer:
     env: Mapping[str, Any]
     now: int

@@ -7,11 +7,12 @@ their source. Times are integer microseconds, sizes bytes. Every type of the lan
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
 
 from orchestrator.expr import values
+from orchestrator.frozen import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ Effect: TypeAlias = Literal["read", "idempotent", "write"]
 GRAPH_FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Retry:
     """``attempts`` is the total. ``on`` holds classes and HTTP statuses; empty: every class that may be retried."""
 
@@ -35,7 +36,7 @@ class Retry:
     on: tuple[str | int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class OnDoubt:
     """What a resume does with a ``write`` whose end was never recorded."""
 
@@ -44,7 +45,7 @@ class OnDoubt:
     args: Value | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class BudgetDef:
     """Bounds of what a part of a run may spend, each None where there is none.
 
@@ -62,7 +63,7 @@ class BudgetDef:
     on_exceed: Literal["fail", "pause", "finish"] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ServerDef:
     """What a file says of the single tools of an MCP server.
 
@@ -78,7 +79,7 @@ class ServerDef:
     fixed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ToolDef:
     """One tool, named or defined in place (``run`` and ``python`` steps are tools in place, of kinds shell and python).
 
@@ -110,7 +111,7 @@ class ToolDef:
     server: ServerDef | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ModelDef:
     """An entry of ``models``: ``settings`` are its keys as values (``replies`` of a scripted one as one constant).
 
@@ -122,7 +123,7 @@ class ModelDef:
     chain: tuple[ModelDef, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class DelegateDef:
     """Another agent, by its name in ``Graph.agents``, that the agent may call as a tool."""
 
@@ -131,14 +132,14 @@ class DelegateDef:
     context: Literal["none", "summary", "full"] = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class HandoffDef:
     """Another agent, by its name in ``Graph.agents``, that the agent may pass control to."""
 
     returns: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SpawnDef:
     """Bounds of agents that the agent makes at run time, and what these may have."""
 
@@ -150,7 +151,7 @@ class SpawnDef:
     budget: BudgetDef | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class PlanDef:
     """Bounds of steps that the agent writes at run time; empty ``kinds``: all that a plan may have."""
 
@@ -159,7 +160,7 @@ class PlanDef:
     budget: BudgetDef | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ContextDef:
     """How a long conversation is made shorter: to at most ``max_tokens``, the last ``keep`` messages as they are."""
 
@@ -169,7 +170,7 @@ class ContextDef:
     model: ModelDef | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class MemoryDef:
     """Facts over runs, in the store, under ``scope``."""
 
@@ -178,7 +179,7 @@ class MemoryDef:
     remember: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SkillDef:
     """What ``SKILL.md`` of a folder says; ``files`` are the others beside it, by relative path."""
 
@@ -188,7 +189,7 @@ class SkillDef:
     files: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class HooksDef:
     """Functions as ``module:function``, and the absolute folders where they are looked for."""
 
@@ -199,7 +200,7 @@ class HooksDef:
     search: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AgentDef:
     """A model, instructions and tools in a loop. ``turns`` bounds its model calls. ``share`` names boards."""
 
@@ -226,7 +227,7 @@ class AgentDef:
     hooks: HooksDef | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CallConfig:
     """Steps ``tool``, ``run`` and ``python``: one call. ``operation`` is that of a ``files`` tool."""
 
@@ -235,7 +236,7 @@ class CallConfig:
     operation: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AgentConfig:
     """An ``agent`` step. ``prompt`` is a ``Prompt`` or text value."""
 
@@ -243,7 +244,7 @@ class AgentConfig:
     prompt: Value | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Join:
     """``settled`` with ``min_success`` asks for that many good ends."""
 
@@ -251,7 +252,7 @@ class Join:
     min_success: Value | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Block:
     """The steps of one scope. ``finally_`` run when the others have ended; their names share the scope."""
 
@@ -272,7 +273,7 @@ class Block:
         return {name: tuple(found) for name, found in out.items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class GroupConfig:
     """A ``steps`` group. ``outputs`` None: an object of its steps' outputs."""
 
@@ -281,7 +282,7 @@ class GroupConfig:
     join: Join = field(default_factory=Join)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class MapConfig:
     """One activation of ``do`` (whose name is empty) per item of ``over``."""
 
@@ -294,7 +295,7 @@ class MapConfig:
     join: Join = field(default_factory=Join)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SwitchConfig:
     """Keys compare as text. The nodes of the cases have empty names."""
 
@@ -303,14 +304,14 @@ class SwitchConfig:
     otherwise: Node | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SetConfig:
     """``values`` is a ``MapOf`` whose fields do not see each other."""
 
     values: Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class FailConfig:
     """Fails its scope."""
 
@@ -323,7 +324,7 @@ class FailConfig:
 Config: TypeAlias = "CallConfig | AgentConfig | GroupConfig | MapConfig | SwitchConfig | SetConfig | FailConfig"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Node:
     """One step as compiled.
 
@@ -354,7 +355,7 @@ class Node:
     at: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class InputDef:
     """An input. ``default`` means something only where ``has_default``; ``env`` names a variable that wins over it."""
 
@@ -368,7 +369,7 @@ class InputDef:
     is_file: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SecretDef:
     """A secret by name; its value comes from the environment or a file, and is no part of the graph."""
 
@@ -376,7 +377,7 @@ class SecretDef:
     optional: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Graph:
     """A whole pipeline. ``agents`` are those that others call or pass control to; ``sources`` maps each file read to
     its SHA-256."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import gc
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from json import JSONDecoder
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
+from orchestrator.frozen import frozen
 from orchestrator.journal.errors import Damaged
 from orchestrator.jsonish import canonical, digest
 
@@ -69,7 +69,7 @@ GENESIS = ""
 """The sum before the first row of a run."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Draft:
     """A record without its place: what the decider and the steps make. ``body`` is a JSON object."""
 
@@ -78,7 +78,7 @@ class Draft:
     body: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """What happened. ``seq`` counts from 1 without gaps; ``at`` is in microseconds since the epoch, UTC."""
 

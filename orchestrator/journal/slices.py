@@ -6,11 +6,11 @@ Nothing here waits or does I/O. A frozen slice never changes: each resend has th
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
+from orchestrator.frozen import frozen, slotted
 from orchestrator.ids import new_nonce
 from orchestrator.journal.records import GENESIS, PROGRESS, Encoded, Record, encode_all
 from orchestrator.journal.store import NO_CHANGE, InboxRow, NewRun, Projection, Slice
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.journal.errors import Fenced
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Start:
     """A child run that starts with a record of its parent: its row and its first records, seqs from 1."""
 
@@ -30,7 +30,7 @@ class Start:
     projection: Projection = NO_CHANGE
 
 
-@dataclass(slots=True)
+@slotted
 class Entry:
     """What one ``append`` brought, encoded and chained; its place is certain, its slice is not yet."""
 
@@ -57,7 +57,7 @@ class Parking:
         self.over = anyio.Event()
 
 
-@dataclass(slots=True)
+@slotted
 class Unit:
     """What is sent, settled and sent again as one: a run's slice and those coupled to it."""
 

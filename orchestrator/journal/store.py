@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, get_args
 
 from orchestrator import platform
+from orchestrator.frozen import field, frozen
 from orchestrator.journal.errors import (
     BadData,
     Conflict,
@@ -92,7 +93,7 @@ UNSET: Final = Unset.UNSET
 """A column that is left as it is, where None would be a value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Projection:
     """What a slice sets in the run's row; what is not named stays. Amounts are totals: micro-dollars and tokens."""
 
@@ -121,7 +122,7 @@ PROJECTED: tuple[str, ...] = tuple(item.name for item in fields(Projection))
 NO_CHANGE: Final = Projection()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RunRow:
     """A row of ``runs``. Times in microseconds since the epoch, ``spend`` in micro-dollars.
 
@@ -159,7 +160,7 @@ class RunRow:
 RUN_COLUMNS: tuple[str, ...] = tuple(item.name for item in fields(RunRow) if item.name != "stalled")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class NewRun:
     """A run to be made by the slice that brings its first records.
 
@@ -182,7 +183,7 @@ class NewRun:
         return 0 if self.owner is None else 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class InboxRow:
     """What others send to a run. The first row of a request id wins.
 
@@ -200,7 +201,7 @@ class InboxRow:
     consumed_seq: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Slice:
     """One run's part of a batch, frozen: the same in each resend.
 
@@ -246,7 +247,7 @@ Batch: TypeAlias = "Sequence[Slice]"
 """Slices that are committed in one transaction, at most one of a run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Driver:
     """A process that may drive runs, and how to tell whether it is there. ``started`` in clock ticks since boot."""
 
@@ -271,7 +272,7 @@ class Driver:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Owner:
     """A driver as the store last saw it. Times in microseconds since the epoch, by the database's clock."""
 
@@ -280,7 +281,7 @@ class Owner:
     renewed_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Claimed:
     """A run that is now held. ``head`` is the seq of its ``claimed`` record, ``head_sum`` the sum there.
 
@@ -296,7 +297,7 @@ class Claimed:
     previous: Owner | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RunFilter:
     """Which runs to list, newest first; ``labels`` must all match.
 
@@ -316,7 +317,7 @@ class RunFilter:
 ALL_RUNS: Final = RunFilter()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fact:
     """What agents remember over runs. ``at`` is in microseconds since the epoch, ``by_run`` the run that said it."""
 
@@ -327,7 +328,7 @@ class Fact:
     by_run: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Swept:
     """Blobs that went, by their hashes, and the bytes that they took."""
 

@@ -7,10 +7,10 @@ came.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.agents.messages import Reply, Stop, Usage
+from orchestrator.frozen import field, slotted
 from orchestrator.jsonish import clean
 from orchestrator.providers.protocol import ModelError
 from orchestrator.providers.sse import (
@@ -72,7 +72,7 @@ def typed_event(data: bytes) -> dict[str, Any]:
     return event
 
 
-@dataclass(slots=True)
+@slotted
 class _Open:
     """The block that is being received."""
 

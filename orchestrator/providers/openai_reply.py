@@ -7,10 +7,10 @@ way of a reply. What decides what happens next (how it stopped, that it is whole
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.agents.messages import Reply, Stop, Usage
+from orchestrator.frozen import field, slotted
 from orchestrator.ids import digest_text
 from orchestrator.jsonish import clean, dumps, shortened
 from orchestrator.providers.protocol import ModelError
@@ -64,7 +64,7 @@ def event_or_end(data: bytes) -> dict[str, Any]:
     return _DONE if data.strip() == b"[DONE]" else event_of(data)
 
 
-@dataclass(slots=True)
+@slotted
 class _Call:
     """A call that is being received."""
 

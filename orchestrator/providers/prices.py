@@ -6,11 +6,12 @@ A price that is not known is None, never zero. The table is dated: a file's own 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.agents.messages import FRAME_TOKENS
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ MILLION = 1_000_000
 IMAGE_TOKENS = 8_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Price:
     """Micro-dollars per million tokens. Over ``long_over`` tokens of prompt, ``long`` holds for the whole call."""
 

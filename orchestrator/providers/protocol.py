@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ class ModelError(Exception):
         self.detail = detail or {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelContext:
     """``reveal`` turns secret markers into values; ``emit`` shows streamed text on the screen, and nothing else."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.frozen import slotted
 from orchestrator.spec.diagnostics import Diagnostic, Note, warning
 from orchestrator.spec.nodes import Mapping, Scalar, Sequence
 from orchestrator.spec.scalars import NotANumber, resolve
@@ -29,7 +29,7 @@ class OverLimit(Exception):  # noqa: N818 (it stops the reading, with its diagno
     """The events are over a limit: nothing after this one is read."""
 
 
-@dataclass(slots=True)
+@slotted
 class _Open:
     """A collection whose end has not come; ``under`` is the key that it stands under."""
 

@@ -11,10 +11,10 @@ import os
 import re
 import stat
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.frozen import field, frozen
 from orchestrator.spec.builder import QUOTE, Builder, OverLimit
 from orchestrator.spec.diagnostics import Diagnostic, Mark, Note, SpecErrors, has_errors
 from orchestrator.spec.nodes import DataPath, Mapping, Scalar, Source, find, mark_in, mark_of
@@ -32,7 +32,7 @@ _TEXT_AND_COLON: Final = re.compile(r"""\s*(?:-\s+)*[\w.-]+:[ \t]+(?P<text>[^\s#
 _CLOSED_EARLY: Final = re.compile(r"""(?:^|[:,\[{-])\s*(?:'[^']*'|"[^"]*"|\[[^\]]*\]|\{[^}]*\})\s*$""")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loaded:
     """A file's data, with the place of each key and value of it, and of what it imports.
 

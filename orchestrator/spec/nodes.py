@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.spec.diagnostics import Mark
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Source:
         return self.text[offset : match.start() if match else len(self.text)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Skill:
     """What a ``SKILL.md`` says; ``files`` are the others of its folder, by relative path."""
 
@@ -71,7 +71,7 @@ class Skill:
     files: tuple[str, ...]
 
 
-@dataclass(slots=True, eq=False)
+@slotted(eq=False)
 class Scalar:
     """A scalar: its value as data, its text, and its style, ``""`` for a plain one, else one of ``' " | >``."""
 
@@ -86,7 +86,7 @@ class Scalar:
     height: int = 1
 
 
-@dataclass(slots=True, eq=False)
+@slotted(eq=False)
 class Sequence:
     """A list."""
 
@@ -100,7 +100,7 @@ class Sequence:
     height: int = 1
 
 
-@dataclass(slots=True, eq=False)
+@slotted(eq=False)
 class Mapping:
     """A mapping: entries are pairs of the key's node and the value's."""
 

@@ -8,12 +8,13 @@ ask before they speak. Where that is in doubt, they are silent.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from orchestrator.errors import did_you_mean
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.spec.agents import AgentEntry, ModelEntry
 from orchestrator.spec.annotations import bare, below, fields_of, members_of
 from orchestrator.spec.document import Document
@@ -61,7 +62,7 @@ _WORDS: Final = re.compile(r"[\w.?-]+(?:\s*,\s*[\w.?-]+)*")
 _LONGEST: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Doubts:
     """What is not known of a pruned file.
 
@@ -89,7 +90,7 @@ class Doubts:
         return bool(self.vague or self.names or self.silent)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pruned:
     """A file without what cannot be read. ``lost`` are the paths of mappings that lack a field which was meant."""
 
@@ -98,7 +99,7 @@ class Pruned:
     lost: frozenset[DataPath]
 
 
-@dataclass(slots=True)
+@slotted
 class _Edit:
     """What becomes of a value, and of what is inside of it."""
 
@@ -109,7 +110,7 @@ class _Edit:
     inner: dict[str | int, _Edit] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
 
-@dataclass(slots=True)
+@slotted
 class _Level:
     """A value on the way to a problem: whether it is a step, may go, and the model that it is an entry of."""
 
@@ -118,7 +119,7 @@ class _Level:
     model: type[Model] | None = None
 
 
-@dataclass(slots=True)
+@slotted
 class _Pruning:
     loaded: Loaded
     vague: set[DataPath]

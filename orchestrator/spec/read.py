@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.frozen import frozen
 from orchestrator.spec.availability import not_available
 from orchestrator.spec.diagnostics import Diagnostic, SpecErrors
 from orchestrator.spec.fields import OPENING, FilePart, TemplatePart
@@ -29,7 +29,7 @@ _REBUILDS: Final = 3
 """A rule about several fields is only asked once each of them is right: so often is a file pruned again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spec:
     """A pipeline as written. ``diagnostics`` are warnings, and errors that leave a document.
 

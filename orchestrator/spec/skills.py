@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.frozen import frozen
 from orchestrator.spec.agents import AgentEntry
 from orchestrator.spec.diagnostics import Diagnostic
 from orchestrator.spec.load import compose, read_part, reason
@@ -33,7 +33,7 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _FRONT: Final = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Found:
     """The skills at a path of the disk, and what is wrong with them: with the path, and inside of the files."""
 

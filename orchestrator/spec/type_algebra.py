@@ -7,10 +7,12 @@ Import them from ``orchestrator.spec.types``. A type says what a JSON value look
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never, cast
+
+from orchestrator.frozen import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +30,7 @@ class _NoDefault(Enum):
 NO_DEFAULT: Final = _NoDefault.NO_DEFAULT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Type:
     """The base of all types. ``str(type)`` is its shorthand, as an author would write it."""
 
@@ -36,71 +38,71 @@ class Type:
         return _text(self)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AnyType(Type):
     """Any JSON value; what is done with one is not checked before it runs."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NeverType(AnyType):
     """What the items of ``[]`` are: the type that joins with any other to that other. It ends as ``any``."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StringType(Type):
     """Text."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IntegerType(Type):
     """A whole number; widens to ``number``."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NumberType(Type):
     """A whole or a fractional number."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BooleanType(Type):
     """true or false."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NullType(Type):
     """The type of ``null`` alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileType(Type):
     """A stored file: ``{"$file": HASH, "name": text, "size": bytes, "media_type": text}`` at run time."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TimestampType(Type):
     """A moment, while an expression is evaluated; RFC 3339 text outside."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DurationType(Type):
     """A length of time, while an expression is evaluated; text such as ``1h30m`` outside."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Nullable(Type):
     """``T?``: the inner type, or null. Build it with ``nullable``, which never nests."""
 
     inner: Type
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListType(Type):
     """``[T]``."""
 
     item: Type
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectType(Type):
     """``{a: T, b?: T}``. A field in ``optional`` may be missing, and is null then; an open object may have more."""
 
@@ -109,21 +111,21 @@ class ObjectType(Type):
     closed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EnumType(Type):
     """One of a few scalar values."""
 
     values: tuple[Scalar, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SchemaType(Type):
     """A JSON Schema as the author wrote it. What of its structure is plain is used for checking."""
 
     schema: Mapping[str, Any] = field(hash=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Facets:
     """What a facet form says beside its type. Lengths are in characters; ``default`` is a literal or ``NO_DEFAULT``."""
 
@@ -139,7 +141,7 @@ class Facets:
     max_items: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Faceted(Type):
     """A type with facets: a description, a default, constraints. Build it with ``with_facets``, which never nests."""
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, cast
 
 from orchestrator.errors import OrchError, did_you_mean
+from orchestrator.frozen import slotted
 from orchestrator.spec.type_algebra import (
     ANY,
     SIMPLE,
@@ -112,7 +112,7 @@ def _nesting(text: str) -> int:
     return max(accumulate((char in "[{") - (char in "]}") for char in text), default=0)
 
 
-@dataclass(slots=True)
+@slotted
 class _Text:
     """A reader of types that stand in one text: ``[string]?``, ``{a: integer, b?: string}``."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orchestrator.frozen import frozen
 from orchestrator.stores.urls import MemoryUrl, ServerUrl, SqliteUrl, parse_url
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["StoreSettings", "open_store", "parse_url"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class StoreSettings:
     """How to use a store, where its URL does not say.
 
@@ -33,7 +34,10 @@ class StoreSettings:
     base: Path | None = None
 
 
-def open_store(url: str, *, settings: StoreSettings = StoreSettings(), clock: Clock | None = None) -> Store:
+_USUAL = StoreSettings()
+
+
+def open_store(url: str, *, settings: StoreSettings = _USUAL, clock: Clock | None = None) -> Store:
     """The store of a URL, not opened yet: ``await store.open()``. Raises ``BadStoreUrl`` and ``BadTablePrefix``.
 
     ``clock`` is for tests: without one, a server's own clock counts its leases.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import platform
+from orchestrator.frozen import frozen
 from orchestrator.journal.errors import Held, NoProgress, RunEnded
 from orchestrator.journal.records import Kind, Record, Row, encode
 from orchestrator.journal.store import MAX_IDLE_CLAIMS, NO_PROGRESS, Claimed, Driver, Owner, RunRow
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Plan:
     """What a claim writes: one row at the head, and columns of the run's row. ``refused`` is raised once that is
     kept.

@@ -7,12 +7,12 @@ be percent-encoded; the rest of the options is in ``OPTIONS``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote
 
 from orchestrator.errors import did_you_mean
+from orchestrator.frozen import frozen
 from orchestrator.journal.errors import BadStoreUrl
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ _PORTS = {"PostgreSQL": 5432, "MySQL": 3306, "MariaDB": 3306}
 MAX_POOL = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ServerUrl:
     """A database server. ``shown`` holds no password, and so does ``repr``.
 

@@ -7,10 +7,10 @@ Nothing here ignores a conflict, and nothing merges into a row of ``journal``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.frozen import frozen
 from orchestrator.journal.errors import BadTablePrefix
 from orchestrator.journal.records import Row
 from orchestrator.journal.store import ENDED, NO_PROGRESS, RUN_COLUMNS, RunFilter
@@ -30,7 +30,7 @@ _UPSERT_FACT = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Dialect:
     """In which words a database differs. ``max_parameters`` of one statement; ``for_update`` locks the rows of a
     SELECT; ``now`` is the time in microseconds and takes one parameter (NULL is the database's own clock, where it has

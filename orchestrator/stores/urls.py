@@ -5,12 +5,12 @@ created.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import unquote
 
 from orchestrator.errors import did_you_mean
+from orchestrator.frozen import frozen
 from orchestrator.journal.errors import BadStoreUrl
 from orchestrator.stores.server_urls import ServerUrl, parse_server
 
@@ -24,7 +24,7 @@ _USER = re.compile(r"((?:[A-Za-z][A-Za-z0-9.+-]*:/+)?[^/:]*):.*@", re.DOTALL)
 _SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SqliteUrl:
     """A file. ``mode``: make it where it is missing, or not, or do not even write; ``timeout`` in seconds, if it was
     given.
@@ -45,7 +45,7 @@ class SqliteUrl:
         return f"sqlite:{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemoryUrl:
     """A store that ends with its process."""
 

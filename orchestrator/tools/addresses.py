@@ -10,12 +10,12 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
 from orchestrator.errors import OrchError
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -91,7 +91,7 @@ def literal(host: str) -> Address | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Allowed:
     """``allow_private`` of a tool: all private addresses, none, or ``HOST``, ``HOST:PORT``, an address, a network."""
 

@@ -11,11 +11,11 @@ import importlib
 import sys
 import threading
 import types
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchError
+from orchestrator.frozen import frozen
 from orchestrator.ids import digest_text
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class NoFunction(OrchError):
         self.ref = ref
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Loaded:
     stamp: tuple[int, int]
     module: types.ModuleType

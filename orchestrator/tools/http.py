@@ -22,7 +22,7 @@ import base64
 import json
 import logging
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
@@ -30,6 +30,7 @@ from urllib.parse import quote, urlencode
 import anyio
 
 from orchestrator.expr.values import DOTS
+from orchestrator.frozen import frozen
 from orchestrator.jsonish import dumps
 from orchestrator.tools import wire
 from orchestrator.tools.addresses import Allowed, Refused, Resolve, system_resolve
@@ -179,7 +180,7 @@ def _headers(request: dict[str, Any], context: CallContext) -> tuple[dict[str, s
 # --- redirects
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Plan:
     allowed: Allowed
     redirects: int

@@ -7,13 +7,13 @@ it is opened anew for the next call, a bounded number of times.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
+from orchestrator.frozen import slotted
 from orchestrator.tools import http as plain_http
 from orchestrator.tools.mcp_wire import Wire
 from orchestrator.tools.policy import as_text
@@ -45,7 +45,7 @@ class Unreachable(Exception):
         self.noted = noted or {}
 
 
-@dataclass(slots=True)
+@slotted
 class Connection:
     """A session under way. ``noted`` reads what our own HTTP transport knows of an error."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
 
+from orchestrator.frozen import field, slotted
 from orchestrator.tools.policy import tail
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ SHOWN = 1000
 _TAIL = 8192
 
 
-@dataclass(slots=True)
+@slotted
 class Tail:
     """The end of an output, and how much came in all."""
 
@@ -45,7 +45,7 @@ class Tail:
         return body.decode("utf-8", "replace").strip()
 
 
-@dataclass(slots=True)
+@slotted
 class Wire:
     """One connection. ``over``: nothing more comes, or shall come; ``gone``: and nothing of it is left."""
 

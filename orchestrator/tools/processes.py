@@ -11,12 +11,12 @@ import signal
 import socket
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
+from orchestrator.frozen import frozen
 from orchestrator.tools.policy import KEPT
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _TRIES = 3
 _BEGAN = b"began\n"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """The program ran. ``exit`` is its code, 128 + n after signal n; each output at most ``KEPT`` bytes, and what it
     had more.
@@ -47,7 +47,7 @@ class Ended:
     dropped_stderr: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotStarted:
     """The program never ran: ``number`` is the errno of the attempt."""
 
@@ -57,7 +57,7 @@ class NotStarted:
         return os.strerror(self.number)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Vanished:
     """The program was killed from outside together with what watched it: how it ended is not known."""
 
@@ -157,7 +157,7 @@ async def lasting(
             await found.end()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Program:
     """A program that is asked for: the descriptors that its guard gets, and our ends of them."""
 
@@ -205,7 +205,7 @@ def _order(order: dict[str, object]) -> int:
 # --- the server of guards
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Server:
     """The process that forks guards, of the process ``owner``."""
 

@@ -7,10 +7,10 @@ plain JSON ``request``, whose canonical hash is the step's input hash. Reference
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from orchestrator.expr.runtime import secret_marker as secret_marker  # part of what a tool kind builds on
+from orchestrator.frozen import field, frozen
 
 if TYPE_CHECKING:
     import logging
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Effect: TypeAlias = Literal["read", "idempotent", "write"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Done:
     """A good end. ``output`` is JSON, cleaned and capped by the performer; ``files`` maps names to bytes to keep.
 
@@ -32,7 +32,7 @@ class Done:
     overflow: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileOut:
     """A file that a step leaves: its bytes, its base name and its media type."""
 
@@ -41,7 +41,7 @@ class FileOut:
     media_type: str = "application/octet-stream"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failed:
     """A bad end that is known: the effect is over, or never began.
 
@@ -58,7 +58,7 @@ class Failed:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lost:
     """An end that is not known: a timeout, a cut connection or a kill after the effect began."""
 
@@ -91,7 +91,7 @@ def hold_nothing(key: str, make: Callable[[], Held]) -> Held:
     raise RuntimeError(f"nothing holds {key!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallContext:
     """What one call may know of the run around it.
 

@@ -7,10 +7,10 @@ import fnmatch
 import os
 import re
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchError
+from orchestrator.frozen import field, slotted
 from orchestrator.jsonish import clean_text
 from orchestrator.tools import rooted
 from orchestrator.tools.rooted import FileRefused
@@ -40,7 +40,7 @@ class TooMuch(OrchError):
         super().__init__(f"{clean_text(what)[:300]}: {why}", hint="narrow the pattern or the path")
 
 
-@dataclass(slots=True)
+@slotted
 class _Bounds:
     """What a walk may still take. TooMuch where it is used up."""
 

@@ -7,11 +7,11 @@ import os
 import re
 import ssl
 import zlib
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.clock import SystemClock
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.tools.addresses import Allowed, Refused, Resolve, checked_addresses
 from orchestrator.tools.policy import KEPT
 
@@ -33,7 +33,7 @@ class Broken(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """A request as it goes out; ``secret`` names the headers that stay within their origin."""
 
@@ -44,7 +44,7 @@ class Message:
     secret: frozenset[str]
 
 
-@dataclass(slots=True)
+@slotted
 class Progress:
     """What is known of the effect so far: whether anything was sent, and whether the method can have one."""
 
@@ -57,7 +57,7 @@ class Progress:
         return not self.sent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A URL that may be asked for, taken apart once."""
 
@@ -72,7 +72,7 @@ class Target:
         return (self.scheme, self.host, self.port)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """A response: ``body`` is decoded and holds at most ``KEPT`` bytes; ``dropped`` says that there were more."""
 
@@ -240,7 +240,7 @@ async def _read(response: httpx2.Response) -> Answer:
     return Answer(response.status_code, reason, headers, bytes(inflate.body), inflate.full)
 
 
-@dataclass(slots=True)
+@slotted
 class _Inflate:
     """Collects a body and undoes its encoding, never holding more than ``KEPT`` bytes of it."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from orchestrator.compiler.budgets import budget_def
 from orchestrator.expr.values import Const, MapOf
+from orchestrator.frozen import field, slotted
 from orchestrator.graph.nodes import AgentConfig, BudgetDef
 from orchestrator.spec.fields import Budget
 from orchestrator.spec.shape import models_of
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 Around: TypeAlias = "Mapping[str, tuple[int, Path]]"
 """By dimension: the smallest bound around a place, and where it is written."""
 
+Called: TypeAlias = "tuple[AgentDef, AgentEntry, Path, Around]"
+WAYS: Final = 10
+"""So many different bounds under which one agent is looked at: agents that call each other make no end of ways."""
+
 DIMENSIONS: Final = tuple(each.name for each in fields(BudgetDef) if each.name != "on_exceed")
 WORDS: Final = ("usd", "tokens", "time", "deadline", "model_calls", "agents")
 """Dimensions of which nothing lets nothing run: ``tool_calls: 0`` and ``depth: 0`` say something."""
@@ -35,11 +40,12 @@ def check(lowered: Lowered) -> None:
     _Check(lowered.resolved, lowered.graph.agents).file(lowered)
 
 
-@dataclass(slots=True)
+@slotted
 class _Check:
     resolved: Resolved
     agents: Mapping[str, AgentDef]
     told: set[Any] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
+    seen: dict[str, set[Any]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
     def file(self, lowered: Lowered) -> None:
         document = self.resolved.document
@@ -101,14 +107,16 @@ class _Check:
             entry = self.resolved.agents[named] if isinstance(named, str) else named
             # One account with two budgets: each has to fit what is around the step, and the smaller one counts.
             own = self._inside(entry.budget, (*where, "budget"), around)
-            self._agent(config.agent, entry, where, {**inside, **_smaller(own, inside)}, ())
+            waiting: list[Called] = [(config.agent, entry, where, {**inside, **_smaller(own, inside)})]
+            while waiting:
+                waiting += self._agent(*waiting.pop())
         for inner in _inner(draft):
             self._step(inner, inside)
         if draft.fallback is not None:
             self._step(draft.fallback, around)
 
-    def _agent(self, agent: AgentDef, entry: AgentEntry, at: Path, around: Around, above: tuple[str, ...]) -> None:
-        """An agent, and those that it calls. ``around`` has its own budget in it."""
+    def _agent(self, agent: AgentDef, entry: AgentEntry, at: Path, around: Around) -> Iterator[Called]:
+        """An agent; gives those that it calls. ``around`` has its own budget in it."""
         if "usd" in around:
             for model in _models(agent):
                 self._priced(model, around["usd"][1])
@@ -119,14 +127,17 @@ class _Check:
             for name, other in (others or {}).items():
                 budget = getattr(other, "budget", None)
                 called = self._inside(budget, (*at, kind, name, "budget"), around)
-                self._named(name, called, above)
+                yield from self._named(name, called)
 
-    def _named(self, name: str, around: Around, above: tuple[str, ...]) -> None:
-        entry = self.resolved.agents.get(name)
-        agent = self.agents.get(name)
-        if entry is not None and agent is not None and name not in above:
+    def _named(self, name: str, around: Around) -> Iterator[Called]:
+        """An agent that is called under these bounds, once: those that it calls are the same each time."""
+        entry, agent = self.resolved.agents.get(name), self.agents.get(name)
+        bounds = frozenset((dimension, amount) for dimension, (amount, _) in around.items())
+        seen = self.seen.setdefault(name, set())
+        if entry is not None and agent is not None and bounds not in seen and len(seen) < WAYS:
+            seen.add(bounds)
             own = self._inside(entry.budget, ("agents", name, "budget"), around)
-            self._agent(agent, entry, ("agents", name), own, (*above, name))
+            yield agent, entry, ("agents", name), own
 
     def _priced(self, model: ModelDef, budget: Path) -> None:
         """A price that is not known is not 0: a budget in dollars could not hold the model."""

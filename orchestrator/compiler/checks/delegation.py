@@ -6,9 +6,9 @@ around, of an agent that is called, or of the call. What is inside such an accou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from orchestrator.frozen import field, slotted
 from orchestrator.graph.nodes import AgentConfig
 from orchestrator.spec.steps import AgentStep
 
@@ -41,7 +41,7 @@ def check(lowered: Lowered) -> None:
         search.step(lowered.on_failure)
 
 
-@dataclass(slots=True)
+@slotted
 class _Search:
     """``open`` are the agents on the way, with where the next one of each is written; ``done`` lead to no cycle that
     is not said."""

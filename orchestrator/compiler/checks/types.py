@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.compiler.bounds import bounded
@@ -14,6 +13,7 @@ from orchestrator.compiler.scope import STATUS, STEP_ERROR
 from orchestrator.expr.check import check as check_expression
 from orchestrator.expr.check import known_when, shown
 from orchestrator.expr.parse import unparse
+from orchestrator.frozen import slotted
 from orchestrator.spec import steps as written
 from orchestrator.spec.types import (
     ANY,
@@ -59,7 +59,7 @@ def check(lowered: Lowered) -> None:
         typing.step(lowered.on_failure)
 
 
-@dataclass(slots=True)
+@slotted
 class _Typing:
     """``known`` are the paths that are not null here, since an ``if`` says so; ``noun`` is what keys are called."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, assert_never, cast
 
 from orchestrator.agents.attachments import Unfit
@@ -23,6 +23,7 @@ from orchestrator.engine.steps.reach import ROOTED, agent_of, reaching
 from orchestrator.engine.steps.shorten import Shorten, has_room
 from orchestrator.expr import EvalError
 from orchestrator.expr.values import Const
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.graph.nodes import AgentConfig, Node, Retry
 from orchestrator.ids import digest_text
 from orchestrator.jsonish import canonical, hash_of
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 MODEL_RETRY = Retry(attempts=Const(3), on=("rate_limit", "unavailable"))
 
 
-@dataclass(slots=True)
+@slotted
 class Talk:
     """What an agent step keeps while it is open. ``children`` are the turn or the tool calls under way, by path;
     ``heard`` counts the messages from outside that the conversation has; ``answered`` says of each reply which of the
@@ -356,7 +357,7 @@ def _event(act: Act, talk: Talk, path: str) -> dict[str, Any]:
     return {"agent": name, "path": path, "request": request}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """What a model call sends: ``size`` in bytes with what goes beside the messages, ``digest`` the messages' hash."""
 

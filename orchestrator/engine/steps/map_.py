@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from orchestrator.engine.activation import Act, item_path, keys_of
@@ -10,6 +9,7 @@ from orchestrator.engine.scope import Scope
 from orchestrator.engine.steps.common import Base, Skip, Wrong, expanded_of, fails_scope
 from orchestrator.expr import ABSENT, parse
 from orchestrator.expr.evaluate import evaluate
+from orchestrator.frozen import field, slotted
 
 if TYPE_CHECKING:
     from orchestrator.engine.decide import Decider
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.journal.state import StepState
 
 
-@dataclass(slots=True)
+@slotted
 class _Items:
     """What a map keeps while it is open. ``next`` is the index of the first item that has not begun; ``waits`` are
     those of ``live`` that wait for a person."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from orchestrator.frozen import frozen, slotted
 
 if TYPE_CHECKING:
     from orchestrator.graph.nodes import AgentDef
@@ -12,7 +13,7 @@ ANOTHER = -1
 """Stands for the model that gave a reply, where that is none of the agent that has control."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """An agent that waits for control to come back, with how many turns it has had, which of its models gave each
     reply, and how deep it was."""
@@ -23,7 +24,7 @@ class Held:
     depth: int
 
 
-@dataclass(slots=True)
+@slotted
 class Control:
     """The agent in control has had it since turn ``since``; ``depth`` are the handoffs that led to it, ``held`` the
     agents that wait for it to end. ``handoff`` is the call of the last reply that passes control on, by its index."""

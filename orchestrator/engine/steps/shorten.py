@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.agents.compaction import SUMMARY_SYSTEM, bound_of, clipped, cut_of, left_out, transcript
 from orchestrator.agents.conversation import Conversation
 from orchestrator.agents.turns import Stop
 from orchestrator.engine.steps.choices import choices_of
+from orchestrator.frozen import frozen
 from orchestrator.graph.nodes import Node
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.journal.state import StepState
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shorten:
     """What an agent wants recorded: which part of its conversation goes."""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from orchestrator.frozen import frozen
 from orchestrator.ids import digest_text
 
 _NAMES = ("0001_initial", "0002_memory")
 LATEST = len(_NAMES)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Migration:
     """One step of the schema. ``template`` is SQL in the words of ``Statements.render``."""
 
