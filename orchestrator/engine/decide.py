@@ -13,7 +13,6 @@ which the driver starts when it holds what they need (``permitted``), or has to 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from orchestrator.engine.steps.common import Skip, Wrong, handled_by, micros
 from orchestrator.expr import ABSENT, EvalError, evaluate, parse
 from orchestrator.expr.runtime import Absent
 from orchestrator.expr.values import render, render_prompt
+from orchestrator.frozen import frozen
 from orchestrator.graph.nodes import GroupConfig
 from orchestrator.journal.records import Draft
 from orchestrator.spec.types import check_value
@@ -47,7 +47,7 @@ VERSION = 1
 """Of the decider; a run records it at its start."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunInfo:
     """What is fixed for a run and stands in no record of its own: its id."""
 

@@ -8,10 +8,10 @@ what is open. Ends of effects, signals and time are the world's, and taken as th
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.decide import Decider, RunInfo
+from orchestrator.frozen import frozen
 from orchestrator.journal.accounts import needed
 from orchestrator.journal.records import Draft
 from orchestrator.journal.state import RunState, around, fold
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.journal.records import Record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Divergence:
     """Where a journal and the decider part. ``seq`` is the record's."""
 

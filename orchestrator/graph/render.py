@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.frozen import frozen
 from orchestrator.graph.nodes import AgentConfig, Block, CallConfig, GroupConfig, MapConfig, SwitchConfig
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def render_dot(graph: Graph) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Item:
     """What is drawn as one box: ``role`` is its name, or how it hangs in the step around it (``do``, ``case high``)."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.render.text import one_line
 from orchestrator.cli.render.values import MARKS, count, elapsed, moment, money, usd
+from orchestrator.frozen import field, slotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ MANY = 12
 """More steps than this inside of one are counted, where not all of the tree was asked for."""
 
 
-@dataclass(slots=True, eq=False)
+@slotted(eq=False)
 class Branch:
     """A step and those inside it. ``name`` is what its path adds to that of the branch around it."""
 
