@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engine.steps.agent import asked_of, reading_turn
-from orchestrator.expr.values import Const
+from orchestrator.expr.values import Const, Expression
 from orchestrator.graph.nodes import AgentConfig, AgentDef, ContextDef, HooksDef, ModelDef, Node
 from orchestrator.journal.records import Draft
 from orchestrator.tools.protocol import Done, Failed
@@ -256,3 +256,21 @@ def test_arguments_that_a_hook_gives_are_checked_like_any_others():
     error = world.state.steps["a"].error
     assert error is not None
     assert error["code"] == "invalid_input"
+
+
+def test_an_agent_without_a_prompt_is_asked_all_the_same():
+    step = agent()
+    config = step.config
+    assert isinstance(config, AgentConfig)
+    bare = Node(name="g", id="g", kind="agent", config=AgentConfig(agent=config.agent))
+    assert said_to(World(graph(bare))) == [" "]
+
+
+def test_a_prompt_with_a_part_that_is_absent_skips_the_agent():
+    step = agent()
+    config = step.config
+    assert isinstance(config, AgentConfig)
+    absent = AgentConfig(agent=config.agent, prompt=Expression("steps.a.output"))
+    skipped = call("a", condition="false")
+    world = World(graph(skipped, Node(name="g", id="g", kind="agent", config=absent, needs=("a",)))).play()
+    assert world.state.steps["g"].status == "skipped"
