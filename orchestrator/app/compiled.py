@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _FORMAT = 2
 _KEPT = 200
-_COMPILER = ("spec", "compiler", "expr", "graph", "jsonish.py", "tools/inspection.py", "tools/functions.py")
+_COMPILER = ("spec", "compiler", "expr", "graph", "agents", "jsonish.py", "tools/inspection.py", "tools/functions.py")
 
 
 @frozen

@@ -40,6 +40,14 @@ SCRIPTED: Final[Mapping[str, Entry]] = {
 _SECRET: Final = ("api_key", "headers")
 
 
+def joined(types: Iterable[Type]) -> Type:
+    """The type of what has one of several."""
+    found: Type = NEVER
+    for each in types:
+        found = join(found, each)
+    return found
+
+
 @frozen
 class Leaves:
     """What a fallback stands for: ``entries`` in order by name; ``walked`` are all names on the way there.

@@ -80,6 +80,7 @@ class Definitions:
     def __init__(self) -> None:
         # The thing is kept with its hash: while it lives, no other thing has its id.
         self._known: dict[int, tuple[ToolDef | ModelDef | AgentDef, str]] = {}
+        self._reached: dict[frozenset[str], str] = {}
 
     def hash(self, node: Node, agents: Mapping[str, AgentDef] = MappingProxyType({})) -> str:
         """SHA-256 of the node's own text after resolution: without its name, place, order, budgets and inner nodes:
@@ -90,8 +91,15 @@ class Definitions:
         )
         shared = [self._shared(thing) for thing in _shared(node.config)]
         if isinstance(node.config, AgentConfig):
-            shared += [self._shared(agent) for agent in reached([node.config.agent], agents).values()]
+            shared += self._reach(node.config.agent, agents)
         return hash_of([_portable(to_json(own)), *shared])
+
+    def _reach(self, agent: AgentDef, agents: Mapping[str, AgentDef]) -> list[str]:
+        """The hash of all that an agent comes to, which those with the same first ones share."""
+        first = frozenset({*agent.delegates, *agent.handoffs})
+        if first and first not in self._reached:
+            self._reached[first] = hash_of([self._shared(one) for one in reached([agent], agents).values()])
+        return [self._reached[first]] if first else []
 
     def _shared(self, thing: ToolDef | ModelDef | AgentDef) -> str:
         found = self._known.get(id(thing))

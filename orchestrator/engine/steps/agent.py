@@ -77,6 +77,9 @@ class Talk:
         return self.control.depth
 
 
+DEEPEST = 64
+"""Agents that may stand in each other, whatever the budgets say: paths grow with them."""
+
 RESULT_CHARS = 64 * 1024
 """Characters of what a model reads at once of a result that came uncut: a delegate's, or a plan's."""
 
@@ -428,7 +431,10 @@ class Turn(Effects):
 
 def refuse_too_deep(act: Act) -> None:
     """An agent that stands deeper in others than a budget around it lets it. Raises Wrong."""
-    found = too_deep(act.account, nesting(act))
+    level = nesting(act)
+    if level > DEEPEST:
+        raise Wrong("too_deep", f"agents stand at most {DEEPEST} deep in each other")
+    found = too_deep(act.account, level)
     if found is not None:
         error = limited(told(found, step=act.path))
         raise Wrong(error["code"], error["message"], detail=error["detail"])

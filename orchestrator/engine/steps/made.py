@@ -65,6 +65,8 @@ class Spawned(Counted):
     def told(self, act: Act) -> dict[str, Any]:
         agent = agent_of(act)
         said = agent.instructions
-        instructions = {} if said is None else {"instructions": said.value if isinstance(said, Const) else said.to_json()}
+        instructions = (
+            {} if said is None else {"instructions": said.value if isinstance(said, Const) else said.to_json()}
+        )
         tools = [name for name, _, _ in granted(agent.tools, agent.operations)]
         return {"name": agent.name, "model": agent.model.name, "tools": tools, **instructions}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.agents.messages import Reply, Usage
+from orchestrator.journal.records import Draft
 from tests.unit.engine.team import Team, prefixes
 
 DELEGATES = """
@@ -116,8 +117,6 @@ def test_a_cancelled_call_goes_on_where_it_was_after_a_resume():
     world = Team(DELEGATES, script)
     while "work/turn1/tool0/turn2" not in world.decider.in_flight:
         world.tick()
-    from orchestrator.journal.records import Draft
-
     world.say(Draft("cancel_requested", "", {}))
     world.play()
     assert world.end["status"] == "cancelled"
@@ -145,6 +144,17 @@ def test_an_agent_that_calls_itself_stops_at_its_depth():
     assert max(depths) == 2
     assert world.error("work" + "/turn1/tool0" * 3)["code"] == "limited"
     assert world.end["outputs"] == {"said": "end"}
+
+
+def test_agents_stand_only_so_deep_in_each_other_whatever_the_budget():
+    world = Team(DEPTH.replace("depth: 3", "depth: 999"), {"lead": [[("lead", {"prompt": "deeper"})], "end"]}).play()
+    assert world.error("work" + "/turn1/tool0" * 64)["code"] == "too_deep"
+    assert world.end["outputs"] == {"said": "end"}
+    deep = Team(DEPTH.replace("depth: 3", "depth: 999"), {"lead": [[("lead", {"prompt": "deeper"})], "end"]})
+    while "work" + "/turn1/tool0" * 60 + "/turn1" not in deep.decider.in_flight:
+        deep.tick()
+    deep.say(Draft("cancel_requested", "", {}))
+    assert deep.play().end["status"] == "cancelled"
 
 
 # Handoffs
