@@ -122,6 +122,7 @@ def test_types_are_those_of_a_file():
         ({"tool": "look", "with": {"q": "x"}, "dir": "/"}, "E408", "dir"),
         ({"tool": "look", "with": {"q": "x"}, "undo": {"run": "x"}}, "E408", "undo"),
         ({"tool": "look", "with": {"q": "${{ secrets.KEY }}"}}, "E239", "with.q"),
+        ({"tool": "look", "with": {"q": "${{ '\\u0000secret:KEY\\u0000' }}"}}, "E200", "with.q"),
         ({"agent": "critic", "prompt": "x", "session": "main"}, "E408", "session"),
         ({"agent": "lead", "prompt": "x"}, "E232", "agent"),
         ({"agent": "critic", "prompt": [{"file": "/etc/passwd"}]}, "E408", "prompt[0].file"),
