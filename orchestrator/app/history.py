@@ -29,10 +29,11 @@ class NoSuchStep(OrchError):
 
 async def load_graph(store: Store, row: RunRow) -> Graph:
     """The graph that the run was started with. Raises ``Damaged`` and ``UnknownBlob`` where it is not what it was."""
-    from orchestrator.graph.nodes import graph_from_json
+    from orchestrator.graph.fingerprint import Stored, restored
 
+    content = await load_content(store, row)
     try:
-        return graph_from_json(jsonish.loads(await load_content(store, row)))
+        return restored(Stored(content, jsonish.digest(content), row.graph_hash))
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(row.run_id, seq=1, problem=f"its graph cannot be read: {error}") from None
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.drive import Show
     from orchestrator.engine.effects import Services
     from orchestrator.engine.host import Host, RunEnd
+    from orchestrator.graph.nodes import Graph
     from orchestrator.journal.store import RunRow, Store
 
 _POLL = 0.3
@@ -44,9 +45,19 @@ async def ended(store: Store, row: RunRow) -> RunEnd:
 
 
 async def go_on(
-    store: Store, row: RunRow, *, services: Services, config: Config, show: Show, manner: Manner
+    store: Store,
+    row: RunRow,
+    *,
+    services: Services,
+    config: Config,
+    show: Show,
+    manner: Manner,
+    graph: Graph | None = None,
 ) -> tuple[RunEnd, int | None]:
-    """Drive the run on; the exit code of the signal that stopped it, if one did. Raises ``Held``."""
+    """Drive the run on, whose ``graph`` may be at hand; the exit code of the signal that stopped it, if one did.
+
+    Raises ``Held``.
+    """
     from orchestrator.cli.drive import drive
     from orchestrator.journal.errors import Held
 
@@ -55,7 +66,7 @@ async def go_on(
 
     async def act(host: Host) -> RunEnd:
         return await host.resume(
-            row.run_id, force=manner.force, retry_failed=manner.retry_failed, approve=manner.approve
+            row.run_id, force=manner.force, retry_failed=manner.retry_failed, approve=manner.approve, graph=graph
         )
 
     try:

@@ -78,7 +78,7 @@ async def drive_on(
     services = build_services(secrets, redactor=redactor, files_folder=files_folder(found.named))
     asks = manner.approve != "never"
     show = Show(session, name=found.row.name, redactor=redactor, events=sink, asks=asks)
-    return await go_on(found.store, found.row, services=services, config=config, show=show, manner=manner)
+    return await go_on(found.store, found.row, services=services, config=config, show=show, manner=manner, graph=graph)
 
 
 def _say(session: Session, found: Found, graph: Graph) -> None:

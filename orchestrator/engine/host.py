@@ -101,7 +101,7 @@ class Host:
         self.rates = Rates(clock.boot, self._poke)
         self._renewed = 0.0
         self._kept: dict[str, float] = {}
-        self._keeping = anyio.Lock()
+        self._keeping: dict[str, anyio.Event] = {}
         self._processes = 0
         self._crowded = False
         self._stopped: Literal["", "grace", "now"] = ""
@@ -194,10 +194,12 @@ class Host:
         force: bool = False,
         retry_failed: bool = False,
         approve: Literal["ask", "never"] | None = None,
+        graph: Graph | None = None,
     ) -> RunEnd:
         """Take a run over and drive it on. One that ended is only looked at, unless ``retry_failed``.
 
-        ``approve`` changes whether anybody is asked, from here on; None leaves it as it was.
+        ``approve`` changes whether anybody is asked, from here on; None leaves it as it was. ``graph`` saves reading
+        the run's graph again, where it is that.
         Raises Held (a live driver has it), NoSuchRun, Fenced, Damaged, or a StoreError.
         """
         row = await self.store.get_run(run_id)
@@ -210,7 +212,8 @@ class Host:
         with _no_collection():
             # Up to our claim: what comes after it, another driver wrote, and ours will be told so.
             state = fold(await self.store.load(run_id, upto=claimed.head))
-            graph = graph_from_json(loads(await self.store.get_blob(state.started["graph"])))
+            if graph is None or graph.stored.name != state.started["graph"]:
+                graph = graph_from_json(loads(await self.store.get_blob(state.started["graph"])))
             await self._restore_files(state)
             handle = self._handle(run_id, epoch=claimed.epoch, head=claimed.head, head_sum=claimed.head_sum)
             first: list[Draft] = []
@@ -314,13 +317,19 @@ class Host:
         """Have the graph and the files of a run in the store before the run names them. Runs that start together keep
         their graph once."""
         body, name, _ = graph.stored
-        async with self._keeping:
-            now = self.clock.boot()
-            if now - self._kept.get(name, -SURELY_THERE) >= SURELY_THERE:
-                await self.store.put_blobs([body, *files])
-                self._kept[name] = now
-            elif files:
+        while name in self._keeping:
+            await self._keeping[name].wait()
+        now = self.clock.boot()
+        if now - self._kept.get(name, -SURELY_THERE) < SURELY_THERE:
+            if files:
                 await self.store.put_blobs(files)
+            return
+        self._keeping[name] = anyio.Event()
+        try:
+            await self.store.put_blobs([body, *files])
+            self._kept[name] = now
+        finally:
+            self._keeping.pop(name).set()
 
     async def _restore_files(self, state: RunState) -> None:
         """Copies of stored files, for a run that another machine began. Raises StoreNotWritable."""

@@ -439,7 +439,7 @@ class _Codec:
 
     def decode(self, data: Any) -> Any:
         if isinstance(data, list):
-            return tuple(self.decode(item) for item in cast("list[Any]", data))
+            return tuple([self.decode(item) for item in cast("list[Any]", data)])
         if not isinstance(data, dict):
             return data
         found = cast("dict[str, Any]", data)
@@ -447,8 +447,11 @@ class _Codec:
             return values.value_from_json(found["v"])
         if "d" in found:
             return {key: self.decode(item) for key, item in found["d"].items()}
-        cls = self.classes[found["is"]]
-        return cls(**{key: (item if key in PLAIN else self.decode(item)) for key, item in found.items() if key != "is"})
+        made: dict[str, Any] = {}
+        for key, item in found.items():
+            # Most are texts, and stay as they are.
+            made[key] = self.decode(item) if isinstance(item, (dict, list)) and key not in PLAIN else item
+        return self.classes[made.pop("is")](**made)
 
 
 # These fields hold JSON of the user's own, in which no key is ours.

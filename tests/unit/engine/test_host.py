@@ -15,7 +15,7 @@ from orchestrator.engine.host import SURELY_THERE, Host, Settings
 from orchestrator.engine.verify import verify
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import OnDoubt, Retry
-from orchestrator.journal.errors import Fenced, Held, NoSuchRun, RunTaken
+from orchestrator.journal.errors import Fenced, Held, NoSuchRun, RunTaken, StoreFull
 from orchestrator.journal.state import fold
 from orchestrator.journal.store import InboxRow
 from orchestrator.stores import open_store
@@ -130,6 +130,53 @@ async def test_runs_of_one_graph_keep_it_once_a_minute(bench, monkeypatch):
         await bench.start(host, found, "u", files=[b"file"])
         assert kept == [1, 1, 1, 2]
         assert await host.store.get_blob(found.stored.name) == found.stored.body
+
+
+async def test_a_graph_that_could_not_be_kept_is_kept_by_the_next_run(bench, monkeypatch):
+    put, failures = SqliteStore.put_blobs, [StoreFull("here")]
+
+    async def failing(store, contents):
+        await anyio.lowlevel.checkpoint()
+        if failures:
+            raise failures.pop()
+        return await put(store, contents)
+
+    monkeypatch.setattr(SqliteStore, "put_blobs", failing)
+    found, ends = graph(call("a")), {}
+
+    async def one(host, name):
+        try:
+            ends[name] = (await bench.start(host, found, name)).status
+        except StoreFull:
+            ends[name] = "full"
+
+    async with bench.host() as host, anyio.create_task_group() as tasks:
+        for name in ("r1", "r2", "r3"):
+            tasks.start_soon(one, host, name)
+    assert sorted(ends.values()) == ["done", "done", "full"]
+
+
+async def test_a_graph_at_hand_is_used_where_it_is_that_of_the_run(bench, monkeypatch):
+    read = []
+    get = SqliteStore.get_blob
+
+    async def counted(store, name):
+        read.append(name)
+        return await get(store, name)
+
+    async def fails(request, context):
+        return Failed("tool_error", "no")
+
+    monkeypatch.setattr(SqliteStore, "get_blob", counted)
+    found = graph(call("a"), outputs={"a": "steps.a.output"})
+    bench.perform = fails
+    async with bench.host() as host:
+        await bench.start(host, found)
+        await host.resume("r", retry_failed=True, graph=found)
+        assert read == []
+        bench.perform = bench.plus
+        end = await host.resume("r", retry_failed=True, graph=graph(call("b")))
+        assert (read, end.outputs) == ([found.stored.name], {"a": 1})
 
 
 async def test_an_id_is_used_once(bench):
