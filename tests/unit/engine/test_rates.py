@@ -164,7 +164,9 @@ def test_models_have_limits_of_their_own():
 def test_no_minute_sees_more_and_nobody_is_forgotten(seed):
     """Any mix of runs, sizes and durations: the bounds hold at every moment, and all that waits goes in the end."""
     rng = random.Random(seed)
-    limits = Limits(requests=rng.choice([None, 3, 7]), tokens=rng.choice([None, 500]), concurrency=rng.choice([None, 1, 3]))
+    limits = Limits(
+        requests=rng.choice([None, 3, 7]), tokens=rng.choice([None, 500]), concurrency=rng.choice([None, 1, 3])
+    )
     clock = ManualClock(0)
     awake, wants = set(), {f"r{n}": rng.randrange(1, 6) for n in range(5)}
     rates = Rates(clock.boot, awake.add)
