@@ -9,7 +9,15 @@ from orchestrator.expr.values import Const
 from orchestrator.graph.budgets import merged
 from orchestrator.graph.fingerprint import Definitions
 from orchestrator.graph.nodes import (
-    AgentConfig, AgentDef, BudgetDef, DelegateDef, HandoffDef, ModelDef, Node, PlanDef, SpawnDef,
+    AgentConfig,
+    AgentDef,
+    BudgetDef,
+    DelegateDef,
+    HandoffDef,
+    ModelDef,
+    Node,
+    PlanDef,
+    SpawnDef,
 )  # fmt: skip
 from orchestrator.graph.reach import passed_to, reached
 

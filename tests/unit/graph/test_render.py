@@ -7,8 +7,18 @@ import pytest
 
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import (
-    AgentConfig, AgentDef, Block, DelegateDef, GroupConfig, HandoffDef, MapConfig, ModelDef, PlanDef, SetConfig,
-    SpawnDef, SwitchConfig,
+    AgentConfig,
+    AgentDef,
+    Block,
+    DelegateDef,
+    GroupConfig,
+    HandoffDef,
+    MapConfig,
+    ModelDef,
+    PlanDef,
+    SetConfig,
+    SpawnDef,
+    SwitchConfig,
 )  # fmt: skip
 from orchestrator.graph.render import render_dot, render_mermaid, render_tree
 from tests.unit.graph.samples import HOSTILE, graph, node, sample
