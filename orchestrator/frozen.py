@@ -130,7 +130,7 @@ def _init(cls: Any, every: _Fields, *, change: bool) -> Callable[..., None]:
     known: dict[str, Any] = {"_unset": MISSING, "_put": object.__setattr__}
     positional = [_parameter(each, known) for each in given if not each.kw_only]
     named = [_parameter(each, known) for each in given if each.kw_only]
-    lines = [_assignment(cls, each, known, change=change) for each in every.values()]
+    lines = [_assignment(cls, each, known, change=change) for each in every.values() if each.init or _has_default(each)]
     if hasattr(cls, "__post_init__"):
         lines.append("self.__post_init__()")
     parameters = ", ".join(["self", *positional, *(["*", *named] if named else [])])
@@ -145,8 +145,14 @@ def _parameter(each: Field[Any], known: dict[str, Any]) -> str:
     return f"{each.name}=_unset" if each.default_factory is not MISSING else each.name
 
 
+def _has_default(each: Field[Any]) -> bool:
+    return each.default is not MISSING or each.default_factory is not MISSING
+
+
 def _assignment(cls: Any, each: Field[Any], known: dict[str, Any], *, change: bool) -> str:
     name, value = each.name, each.name
+    if not each.init:
+        known[f"_default_{name}"], value = each.default, f"_default_{name}"
     if each.default_factory is not MISSING:
         known[f"_make_{name}"] = each.default_factory
         value = f"_make_{name}() if {name} is _unset else {name}" if each.init else f"_make_{name}()"

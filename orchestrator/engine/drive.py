@@ -25,7 +25,7 @@ from orchestrator.graph.nodes import AgentConfig, CallConfig
 from orchestrator.ids import request_id
 from orchestrator.journal.errors import Fenced, StoreError
 from orchestrator.journal.records import Draft, Record
-from orchestrator.journal.store import InboxRow, Projection
+from orchestrator.journal.store import NO_CHANGE, InboxRow, Projection
 from orchestrator.spec.types import check_value
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ class RunDriver:
             )
         spent = (state.spend, state.tokens)
         if spent == self._spent:
-            return Projection(status="running") if state.head <= 2 else _NOTHING
+            return Projection(status="running") if state.head <= 2 else NO_CHANGE
         self._spent = spent
         return Projection(status="running", spend=spent[0], tokens=spent[1])
 
@@ -501,6 +501,3 @@ def _noted(row: InboxRow) -> Draft:
 def _takes_process(intent: Intent) -> bool:
     config = intent.act.node.config
     return isinstance(config, CallConfig) and (config.tool.kind == "shell" or "isolate" in config.tool.config)
-
-
-_NOTHING = Projection()

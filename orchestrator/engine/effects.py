@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from dataclasses import replace
@@ -124,17 +125,23 @@ class Effects:
         return draft
 
     async def _tool(self, intent: Intent) -> tuple[Outcome, dict[str, Any]]:
-        seconds = None if intent.timeout is None else intent.timeout / 1_000_000
-        outcome: Outcome = Lost("timeout", f"no result within {seconds} s")
-        with anyio.move_on_after(seconds) as scope:
-            try:
-                outcome = await (self._builtin(intent) if _from_store(intent) else self._call(intent, scope.deadline))
-            except Exception as error:  # noqa: BLE001 - the attempt boundary: whatever a tool raises is its result
-                outcome = Failed("tool_error", self._services.redact(f"{type(error).__name__}: {error}"))
+        if intent.timeout is None:
+            outcome = await self._attempt(intent, math.inf)
+        else:
+            seconds = intent.timeout / 1_000_000
+            outcome = Lost("timeout", f"no result within {seconds} s")
+            with anyio.move_on_after(seconds) as scope:
+                outcome = await self._attempt(intent, scope.deadline)
         if isinstance(outcome, Done) and outcome.overflow is not None and intent.act.role != "tool":
             # A model is shown the head and may read on; a step that worked on a part without a word would be wrong.
             outcome = Failed("too_large", f"the result is over {STEP_OUTPUT} bytes; keep it as a file (`files`)")
         return await self._kept(outcome)
+
+    async def _attempt(self, intent: Intent, deadline: float) -> Outcome:
+        try:
+            return await (self._builtin(intent) if _from_store(intent) else self._call(intent, deadline))
+        except Exception as error:  # noqa: BLE001 - the attempt boundary: whatever a tool raises is its result
+            return Failed("tool_error", self._services.redact(f"{type(error).__name__}: {error}"))
 
     async def _call(self, intent: Intent, deadline: float) -> Outcome:
         config = intent.act.node.config

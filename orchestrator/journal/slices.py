@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestrator.frozen import frozen, slotted
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.ids import new_nonce
 from orchestrator.journal.records import GENESIS, PROGRESS, Encoded, Record, encode_all
 from orchestrator.journal.store import NO_CHANGE, InboxRow, NewRun, Projection, Slice
@@ -43,10 +43,10 @@ class Entry:
     coupled: tuple[Slice, ...] = ()
     release: bool = False
     parking: Parking | None = None
+    size: int = field(init=False)
 
-    @property
-    def size(self) -> int:
-        return sum(row.size for row in self.rows) + sum(len(item.path) + 512 for item in self.inbox)
+    def __post_init__(self) -> None:
+        self.size = sum([row.size for row in self.rows]) + sum([len(item.path) + 512 for item in self.inbox])
 
 
 class Parking:
@@ -134,15 +134,15 @@ def freeze(ready: deque[RunHandle], *, max_records: int, max_bytes: int) -> list
         handle = ready[0]
         if handle.queue[0].parking is not None:
             if not units:
-                units.append(_frozen(ready.popleft(), [handle.queue.popleft()]))
+                units.append(_frozen(ready.popleft(), handle.queue.popleft()))
             break
         entries = _fitting(handle, records, size, fresh=not units)
         if not entries:
             break
-        unit = _frozen(ready.popleft(), entries)
+        unit = _frozen(ready.popleft(), _joined(entries))
         units.append(unit)
         records -= sum(len(piece.rows) for piece in unit.slices)
-        size -= sum(entry.size for entry in entries)
+        size -= sum([entry.size for entry in entries])
     units.sort(key=lambda unit: unit.handle.run_id)
     return units
 
@@ -180,13 +180,28 @@ def _cut(queue: deque[Entry], records: int, size: int) -> None:
     queue.appendleft(Entry(entry.rows[:end], NO_CHANGE, entry.at, early, create=entry.create))
 
 
-def _frozen(handle: RunHandle, entries: list[Entry]) -> Unit:
-    """One slice of all entries."""
-    run_id, nonce = handle.run_id, new_nonce()
-    rows = entries[0].rows if len(entries) == 1 else [row for entry in entries for row in entry.rows]
+def _joined(entries: list[Entry]) -> Entry:
+    """Entries that follow one another as one."""
+    if len(entries) == 1:
+        return entries[0]
     projection = entries[0].projection
     for entry in entries[1:]:
         projection = projection.then(entry.projection)
+    return Entry(
+        [row for entry in entries for row in entry.rows],
+        projection,
+        entries[-1].at,
+        tuple([item for entry in entries for item in entry.consumed]),
+        tuple([item for entry in entries for item in entry.inbox]),
+        entries[0].create,
+        tuple([start for entry in entries for start in entry.coupled]),
+        release=any(entry.release for entry in entries),
+    )
+
+
+def _frozen(handle: RunHandle, entry: Entry) -> Unit:
+    """One slice of an entry."""
+    run_id, nonce, rows = handle.run_id, new_nonce(), entry.rows
     piece = Slice(
         run_id=run_id,
         epoch=handle.epoch,
@@ -194,16 +209,16 @@ def _frozen(handle: RunHandle, entries: list[Entry]) -> Unit:
         base_sum=handle.head_sum,
         nonce=nonce,
         rows=tuple([row.row(run_id, nonce) for row in rows]),
-        at=entries[-1].at,
-        projection=projection,
-        create=entries[0].create,
+        at=entry.at,
+        projection=entry.projection,
+        create=entry.create,
         blobs=_contents(rows),
-        consumed=tuple([item for entry in entries for item in entry.consumed]),
-        inbox=tuple([item for entry in entries for item in entry.inbox]),
+        consumed=entry.consumed,
+        inbox=entry.inbox,
         progress=any(row.kind in PROGRESS for row in rows),
-        release=any(entry.release for entry in entries),
+        release=entry.release,
     )
-    return Unit(handle, (piece, *[start for entry in entries for start in entry.coupled]), entries[0].parking)
+    return Unit(handle, (piece, *entry.coupled), entry.parking)
 
 
 def _contents(rows: Sequence[Encoded]) -> tuple[bytes, ...]:

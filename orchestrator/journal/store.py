@@ -108,8 +108,9 @@ class Projection:
 
     def changes(self) -> dict[str, Any]:
         """The columns that are set, by name."""
-        found = ((name, getattr(self, name)) for name in PROJECTED)
-        return {name: value for name, value in found if value is not UNSET}
+        if self is NO_CHANGE:
+            return {}
+        return {name: value for name in PROJECTED if (value := getattr(self, name)) is not UNSET}
 
     def then(self, later: Projection) -> Projection:
         """Both, where the later one wins."""

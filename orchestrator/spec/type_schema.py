@@ -245,9 +245,23 @@ def _enum(values: Any) -> Type:
 # Validators are costly to build and cheap to use; a run needs few of them.
 _MAX_VALIDATORS: Final = 512
 _validators: OrderedDict[str, Any] = OrderedDict()
+_of_schema: OrderedDict[int, tuple[Mapping[str, Any], Any]] = OrderedDict()
+"""By the identity of the schema, which lives as long as it is here: to make its text again takes longer than to check
+most values. The schemas of a graph never change."""
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
+    seen = _of_schema.get(id(schema))
+    if seen is not None:
+        return seen[1]
+    found = _by_text(schema)
+    _of_schema[id(schema)] = (schema, found)
+    if len(_of_schema) > _MAX_VALIDATORS:
+        _of_schema.popitem(last=False)
+    return found
+
+
+def _by_text(schema: Mapping[str, Any]) -> Any:
     key = json.dumps(schema, sort_keys=True)
     found = _validators.get(key)
     if found is None:

@@ -23,6 +23,10 @@ _FRAMES = 8
 
 def arguments(function: Callable[..., Any], args: dict[str, Any], context: ToolContext) -> dict[str, Any] | str:
     """The keyword arguments of the call, or what is wrong with them."""
+    if inspect.isfunction(function):
+        needed, known = _names(function)
+        if needed <= args.keys() <= known and "context" not in known:
+            return args
     try:
         signature = _signature(function) if inspect.isfunction(function) else inspect.signature(function)
     except (TypeError, ValueError):
@@ -34,6 +38,18 @@ def arguments(function: Callable[..., Any], args: dict[str, Any], context: ToolC
     except TypeError as error:
         return str(error)
     return args
+
+
+@lru_cache(256)
+def _names(function: Callable[..., Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """The arguments that a plain function needs, and those that it knows, by name alone; nothing of one that takes what
+    has no name."""
+    found = _signature(function).parameters.values()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    if any(each.kind not in named for each in found):
+        return frozenset({""}), frozenset()
+    needed = frozenset(each.name for each in found if each.default is inspect.Parameter.empty)
+    return needed, frozenset(each.name for each in found)
 
 
 @lru_cache(256)

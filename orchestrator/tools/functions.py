@@ -10,16 +10,22 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+import time
 import types
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchError
-from orchestrator.frozen import frozen
+from orchestrator.frozen import slotted
 from orchestrator.ids import digest_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+STILL = 1.0
+"""Seconds for which a module is taken to be what it was when its file was last looked at: steps that follow one another
+need not ask again, and whoever edits a file while a run goes on cannot tell."""
 
 _lock = threading.RLock()
 _loaded: dict[tuple[str, str], _Loaded] = {}
@@ -37,12 +43,22 @@ class NoFunction(OrchError):
         self.ref = ref
 
 
-@frozen
+@slotted
 class _Loaded:
     stamp: tuple[int, int]
     module: types.ModuleType
+    looked: float
+
+    def unchanged(self) -> bool:
+        """Whether the file of the module is what it was."""
+        now = time.monotonic()
+        if now - self.looked < STILL:
+            return True
+        self.looked = now
+        return _stamp(Path(self.module.__file__ or "")) == self.stamp
 
 
+@lru_cache(256)
 def split_ref(ref: str) -> tuple[str, str]:
     """Module and name of ``pkg.mod:function``. NoFunction where it is not of that form."""
     module, colon, name = ref.partition(":")
@@ -62,7 +78,7 @@ def module_file(folder: Path, module: str) -> Path | None:
 
 
 def cached_function(ref: str, search: Sequence[str]) -> Callable[..., Any] | None:
-    """The function if its module is loaded and unchanged, else None. Quick: no import, at most one stat per folder."""
+    """The function if its module is loaded and unchanged, else None. Quick: no import, at most one stat a second."""
     module, name = split_ref(ref)
     known = sys.modules.get(module)
     if known is not None:
@@ -72,8 +88,7 @@ def cached_function(ref: str, search: Sequence[str]) -> Callable[..., Any] | Non
     for folder in search:
         loaded = _loaded.get((folder, module))
         if loaded is not None:
-            file = Path(loaded.module.__file__ or "")
-            return _attribute(loaded.module, name) if _stamp(file) == loaded.stamp else None
+            return _attribute(loaded.module, name) if loaded.unchanged() else None
     return None
 
 
@@ -134,7 +149,7 @@ def _from_folder(folder: str, module: str, file: Path) -> types.ModuleType:
     finally:
         sys.path.remove(folder)
         _make_private(root, Path(folder), set(sys.modules) - before)
-    _loaded[key] = _Loaded(stamp, imported)
+    _loaded[key] = _Loaded(stamp, imported, time.monotonic())
     return imported
 
 

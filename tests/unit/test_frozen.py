@@ -33,8 +33,11 @@ def plain(*, change: bool) -> tuple[type[Any], type[Any]]:
             x: int
             y: int = 2
             tags: list[str] = field(default_factory=list, hash=False)
+            fixed: int = field(default=4, init=False)
+            sum: int = field(init=False, repr=False)
 
             def __post_init__(self) -> None:
+                object.__setattr__(self, "sum", self.x + self.y)
                 self.seen.append(self.x)
 
             @property
@@ -86,7 +89,7 @@ def test_a_class_is_what_a_dataclass_is(change: bool) -> None:
         assert is_dataclass(cls)
         assert (cls.__name__, cls.__doc__, cls.__module__) == ("Point", "A point.", __name__)
         assert cls.__match_args__ == ("x", "y", "tags")
-        assert cls.__slots__ == ("x", "y", "tags")
+        assert cls.__slots__ == ("x", "y", "tags", "fixed", "sum")
     told = [
         [(f.name, f.type, f.kw_only, f.init, f.repr, f.compare, f.hash) for f in fields(cls)] for cls in (ours, theirs)
     ]

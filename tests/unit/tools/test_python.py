@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 import orchestrator
-from orchestrator.tools import PERFORMERS, load_performer
+from orchestrator.tools import PERFORMERS, functions, load_performer
+from orchestrator.tools.calling import arguments
 from orchestrator.tools.protocol import Done, Failed
 from orchestrator.tools.python import perform
 
@@ -222,11 +223,42 @@ async def test_two_folders_may_have_modules_of_one_name(tmp_path: Path, context:
     assert not {"brief", "orch_aside", "brief.inner.work"} & (set(sys.modules) - modules)
 
 
-async def test_a_changed_file_is_read_again(folder: Path, call: Any) -> None:
+async def test_a_changed_file_is_read_again(folder: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "changing.py").write_text("def f(): return 1\n")
+    monkeypatch.setattr(functions, "STILL", 1000.0)
     assert done(await call("changing:f")) == 1
     (folder / "changing.py").write_text("def f(): return 'two'\n")
+    assert done(await call("changing:f")) == 1  # it was looked at just now
+    monkeypatch.setattr(functions, "STILL", 0.0)
     assert done(await call("changing:f")) == "two"
+
+
+class Odd:
+    """Takes whatever it is called with."""
+
+    async def method(self, x: int) -> int:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "problem"),
+    [
+        (lambda x, y=1: 0, {"x": 1}, None), (lambda x, *, y: 0, {"x": 1, "y": 2}, None), (lambda: 0, {}, None),
+        (lambda x: 0, {}, "missing a required argument: 'x'"), (lambda x: 0, {"x": 1, "z": 2}, "got an unexpected keyword argument 'z'"),
+        (lambda **more: 0, {"z": 2}, None), (lambda x, /: 0, {"x": 1}, "'x' parameter is positional only, but was passed as a keyword"),
+        (lambda *x: 0, {}, None), (lambda *x: 0, {"x": 1}, "got an unexpected keyword argument 'x'"), (Odd().method, {"x": 1}, None),
+        (Odd().method, {}, "missing a required argument: 'x'"), (dict, {"a": 1}, None),
+    ],
+)  # fmt: skip
+def test_arguments_are_those_that_a_call_would_take(function: Any, args: dict[str, Any], problem: str | None) -> None:
+    found = arguments(function, dict(args), context=None)  # pyright: ignore[reportArgumentType]
+    assert found == args if problem is None else isinstance(found, str) and problem in found
+
+
+def test_a_function_that_wants_its_context_gets_it() -> None:
+    told: Any = object()
+    assert arguments(lambda x, context: 0, {"x": 1}, told) == {"x": 1, "context": told}
+    assert arguments(lambda x, context=None: 0, {"x": 1, "context": 2}, told) == {"x": 1, "context": 2}
 
 
 async def test_a_cancelled_function_is_left_behind(folder: Path, call: Any) -> None:
