@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.steps.agent import asked_of, reading_turn
@@ -53,7 +54,7 @@ def talk(seed: int) -> Node:
     return agent(turns=14, context=context, hooks=hooks)
 
 
-@prove
+@settings(prove, max_examples=2_000 if os.environ.get("ORCH_PROVE") else 30)
 @given(st.integers(0, 2**32))
 def test_what_is_said_and_left_out_is_the_same_after_any_crash(seed):
     found = graph(talk(seed), call("other"))
