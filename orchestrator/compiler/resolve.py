@@ -201,7 +201,7 @@ def _inputs(resolved: Resolved) -> tuple[tuple[InputDef, ...], ObjectType]:
             InputDef(
                 name=name,
                 schema=to_schema(found),
-                required=not given and not may_be_null(found),
+                required=not (given or may_be_null(found) or _says_optional(data)),
                 has_default=given,
                 default=facets.default if given else None,
                 env=facets.env,
@@ -211,6 +211,12 @@ def _inputs(resolved: Resolved) -> tuple[tuple[InputDef, ...], ObjectType]:
         )
         types[name] = found
     return tuple(inputs), ObjectType(types)
+
+
+def _says_optional(data: Any) -> bool:
+    """Whether a type is written with a question mark: ``any?`` is the same type as ``any``."""
+    text = data.get("type") if isinstance(data, dict) else data
+    return isinstance(text, str) and text.endswith("?")
 
 
 def _secrets(written: list[str], report: Report) -> tuple[SecretDef, ...]:

@@ -37,24 +37,29 @@ class Branch:
             yield from each.walk()
 
     @property
-    def turns(self) -> list[StepState]:
-        """Of an agent, its model calls."""
+    def calls(self) -> list[StepState]:
+        """Of an agent, its model calls: turns, and what sums its conversation up."""
         return [each.step for each in self.inner if each.step is not None and each.step.agent is not None]
+
+    @property
+    def turns(self) -> int:
+        """Of an agent, how often its model was asked to go on."""
+        return sum(not step.path.rpartition("/")[2].startswith("compact") for step in self.calls)
 
     @property
     def agents(self) -> list[str]:
         """The agents that had control, one after the other."""
-        return [name for name, _ in groupby(step.agent or "" for step in self.turns)]
+        return [name for name, _ in groupby(step.agent or "" for step in self.calls)]
 
     @property
     def own_tokens(self) -> int:
         """Of an agent's own model calls."""
-        return sum(step.tokens for step in self.turns)
+        return sum(step.tokens for step in self.calls)
 
     @property
     def own_cost(self) -> int | None:
         """Micro-dollars of an agent's own model calls; None where a part of them is not known."""
-        costs = [None if step.cost is None else step.cost + step.reserve for step in self.turns]
+        costs = [None if step.cost is None else step.cost + step.reserve for step in self.calls]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if len(known) == len(costs) else None
 
@@ -159,7 +164,7 @@ def step_facts(branch: Branch, now: int) -> list[str]:
     """What there is to say of a step besides its name: all but what is plain."""
     step = branch.step
     facts: list[str] = []
-    if step is None and not branch.turns:
+    if step is None and not branch.calls:
         return facts
     status = "running" if step is None else step.status
     if status not in ("done", "failed"):
@@ -170,8 +175,8 @@ def step_facts(branch: Branch, now: int) -> list[str]:
         until = step.ended_at if step.ended and step.ended_at else now or step.ended_at or step.started_at
         facts.append(elapsed(until - step.started_at))
     tokens, cost = branch.tokens, branch.cost
-    if branch.turns:
-        facts.append(f"{count(len(branch.turns))} turn{'s' if len(branch.turns) > 1 else ''}")
+    if branch.calls:
+        facts.append(f"{count(branch.turns)} turn{'s' if branch.turns > 1 else ''}")
         if branch.own_tokens != tokens:
             facts.append(f"own {count(branch.own_tokens)} tokens  {money(branch.own_cost)}, with all inside")
     if tokens:
@@ -183,10 +188,10 @@ def step_facts(branch: Branch, now: int) -> list[str]:
 
 def _team(branch: Branch) -> dict[str, Any]:
     """Of an agent: who it is (those that had control, in order), its turns, and what it used itself."""
-    if not branch.turns:
+    if not branch.calls:
         return {}
     own = {"own_usd": usd(branch.own_cost), "own_tokens": branch.own_tokens}
-    return {"agents": branch.agents, "turns": len(branch.turns), **own}
+    return {"agents": branch.agents, "turns": branch.turns, **own}
 
 
 def step_object(branch: Branch, *, io: bool) -> dict[str, Any]:

@@ -492,3 +492,11 @@ def test_a_swapped_model_answers_for_the_other() -> None:
         ("E405", "--model: there is no model `x`"),
         ("E405", "--model: there is no model `y`"),
     ]
+
+
+def test_an_input_whose_type_has_a_question_mark_may_be_left_out() -> None:
+    graph = graph_of("""
+        inputs: {a: any?, b: {type: any?}, c: any, d: string?, e: {type: integer, default: 1}}
+        steps: {s: {set: {x: "${{ [inputs.a, inputs.b, inputs.c, inputs.d, inputs.e] }}"}}}
+    """)
+    assert [one.name for one in graph.inputs if one.required] == ["c"]
