@@ -77,5 +77,6 @@ def _arguments(
     """The arguments that some of the named calls take; None where that is not known."""
     if definition.operations:
         operations = [FILE_OPERATIONS[name.rpartition(".")[2]] for name in names]
-        return sorted({argument for one in operations for argument in one.input["properties"]})
+        # A rule over `path` is of what a glob finds.
+        return sorted({"path"} | {argument for one in operations for argument in one.input["properties"]})
     return None if given is None or not given.closed else sorted({*given.fields, *fixed})

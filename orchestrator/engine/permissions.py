@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from orchestrator.agents.builtin import FILE_OPERATIONS
 from orchestrator.engine.steps.common import Wrong
-from orchestrator.expr.rules import read_rule
+from orchestrator.expr.rules import Rule, all_below, is_literally, matches, read_rule, some_below
 from orchestrator.frozen import frozen
 from orchestrator.jsonish import dumps, hash_of
 
@@ -33,6 +33,9 @@ WHOLE = 24_000
 """Characters of all that it shows: a question fits a record."""
 
 _PATHS = frozenset({"path"})
+
+_SEARCHES = frozenset({"list", "glob", "grep"})
+"""Operations that look below a folder: rules over ``path`` are of what they find, too."""
 
 
 @frozen
@@ -58,13 +61,15 @@ def name_of(config: CallConfig) -> str:
 
 def judge(decider: Decider, act: Act, config: CallConfig, args: Mapping[str, Any]) -> Verdict:
     """What the tool's own policy says. Raises Wrong where ``approve`` gives neither true nor false, EvalError."""
-    tool, name = config.tool, name_of(config)
-    operation = FILE_OPERATIONS.get(config.operation or "") if tool.kind == "files" else None
-    said = args if operation is None else _plain_paths(dict.fromkeys(operation.input["properties"]) | dict(args))
+    tool, name, said = config.tool, name_of(config), _said(config, args)
     for text in tool.deny:
-        if read_rule(text).meets(name, said):
+        rule = read_rule(text)
+        if rule.meets(name, said) or (_searches(config) and _closes(rule, name, said)):
             return Verdict("deny", f"`{name}` is denied by the rule `{text}`")
-    if any(read_rule(text).meets(name, said) for text in tool.allow):
+    if _searches(config):
+        if _let_out(tool, name, said):
+            return _ALLOW
+    elif any(read_rule(text).meets(name, said) for text in tool.allow):
         return _ALLOW
     if tool.approve is None:
         # With `allow` alone, it is the whole of what may be called.
@@ -73,6 +78,58 @@ def judge(decider: Decider, act: Act, config: CallConfig, args: Mapping[str, Any
     if not isinstance(asks, bool):
         raise Wrong("expression", "`approve` gives neither true nor false")
     return Verdict("ask") if asks else _ALLOW
+
+
+def bounds(config: CallConfig, args: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Patterns of the paths that may come out of a search: none of ``deny``, and one of ``allow`` where that is given.
+
+    What may not be read is not found either. Empty where nothing is forbidden.
+    """
+    if not _searches(config):
+        return {}
+    tool, name, said = config.tool, name_of(config), _said(config, args)
+    as_read = f"{tool.name}.read"
+    denied = [
+        rule.path
+        for rule in map(read_rule, tool.deny)
+        if rule.path is not None and (rule.meets_but_path(name, said) or rule.meets_but_path(as_read, {}))
+    ]
+    allowed = [] if (let_out := _let_out(tool, name, said)) == ["*"] else let_out
+    return {key: found for key, found in (("deny", denied), ("allow", allowed)) if found}
+
+
+def _searches(config: CallConfig) -> bool:
+    return config.tool.kind == "files" and config.operation in _SEARCHES
+
+
+def _closes(rule: Rule, name: str, said: Mapping[str, Any]) -> bool:
+    """Whether a rule is of all that stands below the folder of a search."""
+    return rule.path is not None and rule.meets_but_path(name, said) and all_below(rule.path, _folder(said))
+
+
+def _let_out(tool: ToolDef, name: str, said: Mapping[str, Any]) -> list[str]:
+    """Patterns of the paths that ``allow`` lets out of a search; none where it does not permit the call.
+
+    Where ``approve`` decides about the rest, a person is asked about a search that would find any of it.
+    """
+    rules = [rule for rule in map(read_rule, tool.allow) if rule.meets_but_path(name, said)]
+    folder = _folder(said)
+    patterns = [rule.path for rule in rules if rule.path is not None]
+    if len(patterns) < len(rules) or any(is_literally(pattern, folder) for pattern in patterns):
+        return ["*"]
+    below = some_below if tool.approve is None else all_below
+    return patterns if any(matches(pattern, folder) or below(pattern, folder) for pattern in patterns) else []
+
+
+def _folder(said: Mapping[str, Any]) -> str:
+    path = said.get("path")
+    return path if isinstance(path, str) else "."
+
+
+def _said(config: CallConfig, args: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of a call as rules see them."""
+    operation = FILE_OPERATIONS.get(config.operation or "") if config.tool.kind == "files" else None
+    return args if operation is None else _plain_paths(dict.fromkeys(operation.input["properties"]) | dict(args))
 
 
 def _plain_paths(args: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,16 @@ class Rule:
         """Whether a call is one that the rule means; an argument that is not given counts as null."""
         return self.covers(name) and all(_meets(wanted, text_of(args.get(key))) for key, wanted in self.args)
 
+    @property
+    def path(self) -> str | None:
+        """The pattern of ``path``; None where the rule has none."""
+        return dict(self.args).get("path")
+
+    def meets_but_path(self, name: str, args: Mapping[str, Any]) -> bool:
+        """Whether a call is one that the rule means, whatever its ``path``."""
+        others = ((key, wanted) for key, wanted in self.args if key != "path")
+        return self.covers(name) and all(_meets(wanted, text_of(args.get(key))) for key, wanted in others)
+
 
 @lru_cache(1024)
 def read_rule(text: str) -> Rule:
@@ -118,6 +128,62 @@ def _expression(pattern: str) -> str:
 
 def _literal(char: str) -> str:
     return char if char.isalnum() or ord(char) > 127 else f"\\x{ord(char):02x}"
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether a pattern is of this text."""
+    return _meets(pattern, text)
+
+
+def is_literally(pattern: str, text: str) -> bool:
+    """Whether a pattern is of this text and of no other one."""
+    return _tokens(clean_text(pattern)) == tuple(clean_text(text))
+
+
+def all_below(pattern: str, folder: str) -> bool:
+    """Whether a pattern is of every path below a folder (``.`` is the root)."""
+    tokens = _tokens(clean_text(pattern))
+    rests = [tokens[place:] for place in _places(tokens, folder)]
+    return any(_ANY in rest and {*rest} <= {_ANY, _ONE} and rest.count(_ONE) <= 1 for rest in rests)
+
+
+def some_below(pattern: str, folder: str) -> bool:
+    """Whether a pattern is of any path that there could be below a folder (``.`` is the root)."""
+    tokens = _tokens(clean_text(pattern))
+    return any(place < len(tokens) for place in _places(tokens, folder))
+
+
+_ANY: Final = 0
+_ONE: Final = 1
+
+
+@lru_cache(1024)
+def _tokens(pattern: str) -> tuple[str | int, ...]:
+    """The signs of a pattern: a character as itself, and what stands for any text or for one character."""
+    chars = iter(pattern)
+    wild = {"*": _ANY, "?": _ONE}
+    return tuple(next(chars) if char == "\\" else wild.get(char, char) for char in chars)
+
+
+def _places(tokens: tuple[str | int, ...], folder: str) -> set[int]:
+    """Where in a pattern one may stand when what all paths below a folder begin with is read."""
+    places = _onward(tokens, {0})
+    for char in "" if folder == "." else clean_text(folder) + "/":
+        met = {place for place in places if place < len(tokens) and tokens[place] in (_ANY, _ONE, char)}
+        places = _onward(tokens, {place if tokens[place] == _ANY else place + 1 for place in met})
+    return places
+
+
+def _onward(tokens: tuple[str | int, ...], places: set[int]) -> set[int]:
+    """``places`` and those behind a ``*``, which may stand for nothing."""
+    found: set[int] = set()
+    for start in places:
+        place = start
+        while place < len(tokens) and tokens[place] == _ANY:
+            found.add(place)
+            place += 1
+        found.add(place)
+    return found
 
 
 def text_of(value: Any) -> str:

@@ -1,8 +1,9 @@
 """Files below one root, as tools: read, list, glob, grep, write, edit.
 
-Request: ``{"operation": NAME, "root": absolute path, "args": {…}, "max_size": bytes (1 MiB)}``; the arguments of each
-operation are in ``FILE_OPERATIONS``. Paths are relative to the root, and nothing outside of it is reached (``rooted``,
-``search``).
+Request: ``{"operation": NAME, "root": absolute path, "args": {…}, "max_size": bytes (1 MiB), "bounds": {"deny":
+[pattern], "allow": [pattern]}}``; the arguments of each operation are in ``FILE_OPERATIONS``. Paths are relative to the
+root, and nothing outside of it is reached (``rooted``, ``search``). Of list, glob and grep come only paths that meet no
+pattern of ``deny`` and, where it is given, one of ``allow``.
 
 Read gives text, list ``[{"name", "type", "size"}]``, glob ``[path]``, grep ``[{"path", "line", "text"}]``, write
 ``{"path", "bytes"}``, edit ``{"path", "line"}``.
@@ -11,6 +12,7 @@ Read gives text, list ``[{"name", "type", "size"}]``, glob ``[path]``, grep ``[{
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
@@ -19,7 +21,7 @@ from orchestrator.agents.builtin import FILE_OPERATIONS
 from orchestrator.tools import rooted
 from orchestrator.tools.policy import failed, finish
 from orchestrator.tools.rooted import FileRefused
-from orchestrator.tools.search import TooMuch, glob, grep
+from orchestrator.tools.search import Paths, TooMuch, glob, grep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +39,7 @@ _editing = threading.Lock()
 
 async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
     """Do one operation. See the module for the request."""
-    operation = _RUN[request["operation"]]
+    operation = _operation(request)
     root, args = str(request["root"]), dict(request.get("args") or {})
     max_size = int(request.get("max_size") or MAX_SIZE)
     # What only reads may be left alone in its thread; what writes is waited for, and is quick.
@@ -90,21 +92,27 @@ def _lines(at: int, name: str, shown: str, offset: int, limit: int | None, max_s
     return b"".join(kept)
 
 
-def _list(root: str, args: dict[str, Any], max_size: int, key: str) -> list[dict[str, Any]]:
+def _list(root: str, args: dict[str, Any], max_size: int, key: str, *, paths: Paths) -> list[dict[str, Any]]:
     path = args.get("path") or "."
-    with rooted.folder(root, rooted.split(path)) as at:
-        found = rooted.entries(at)
+    parts = rooted.split(path)
+    with rooted.folder(root, parts) as at:
+        entries = rooted.entries(at)
+    found = [
+        {"name": name, "type": kind, "size": size}
+        for name, kind, size in entries
+        if paths.lists("/".join([*parts, name]), kind)
+    ]
     if len(found) > LISTED:
         raise TooMuch(path, f"over {LISTED} entries")
-    return [{"name": name, "type": kind, "size": size} for name, kind, size in found]
+    return found
 
 
-def _glob(root: str, args: dict[str, Any], max_size: int, key: str) -> list[str]:
-    return glob(root, args["pattern"])
+def _glob(root: str, args: dict[str, Any], max_size: int, key: str, *, paths: Paths) -> list[str]:
+    return glob(root, args["pattern"], paths=paths)
 
 
-def _grep(root: str, args: dict[str, Any], max_size: int, key: str) -> list[dict[str, Any]]:
-    return grep(root, args["pattern"], rooted.split(args.get("path") or "."), max_size)
+def _grep(root: str, args: dict[str, Any], max_size: int, key: str, *, paths: Paths) -> list[dict[str, Any]]:
+    return grep(root, args["pattern"], rooted.split(args.get("path") or "."), max_size, paths=paths)
 
 
 def _write(root: str, args: dict[str, Any], max_size: int, key: str) -> dict[str, Any]:
@@ -153,11 +161,15 @@ def _encoded(text: str, shown: str, max_size: int) -> bytes:
     return body
 
 
-_RUN: dict[str, Callable[[str, dict[str, Any], int, str], Any]] = {
-    "read": _read,
-    "list": _list,
-    "glob": _glob,
-    "grep": _grep,
-    "write": _write,
-    "edit": _edit,
-}
+_RUN: dict[str, Callable[[str, dict[str, Any], int, str], Any]] = {"read": _read, "write": _write, "edit": _edit}
+_SEARCH: dict[str, Callable[..., Any]] = {"list": _list, "glob": _glob, "grep": _grep}
+
+
+def _operation(request: dict[str, Any]) -> Callable[[str, dict[str, Any], int, str], Any]:
+    """What performs a request; a search is bound to the paths that may come out of it."""
+    name = request["operation"]
+    if name not in _SEARCH:
+        return _RUN[name]
+    bounds: dict[str, list[str]] = request.get("bounds") or {}
+    allow = bounds.get("allow")
+    return partial(_SEARCH[name], paths=Paths(tuple(bounds.get("deny", ())), None if allow is None else tuple(allow)))

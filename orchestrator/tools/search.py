@@ -10,7 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchError
-from orchestrator.frozen import field, slotted
+from orchestrator.expr.rules import all_below, matches, some_below
+from orchestrator.frozen import field, frozen, slotted
 from orchestrator.jsonish import clean_text
 from orchestrator.tools import rooted
 from orchestrator.tools.rooted import FileRefused
@@ -40,11 +41,41 @@ class TooMuch(OrchError):
         super().__init__(f"{clean_text(what)[:300]}: {why}", hint="narrow the pattern or the path")
 
 
+@frozen
+class Paths:
+    """Patterns of the paths that come out of a search: none of ``deny``, and one of ``allow`` unless that is None."""
+
+    deny: tuple[str, ...] = ()
+    allow: tuple[str, ...] | None = None
+
+    def shows(self, path: str) -> bool:
+        """Whether this path comes out."""
+        if any(matches(pattern, path) for pattern in self.deny):
+            return False
+        return self.allow is None or any(matches(pattern, path) for pattern in self.allow)
+
+    def enters(self, path: str) -> bool:
+        """Whether anything below this folder may come out."""
+        if any(all_below(pattern, path) for pattern in self.deny):
+            return False
+        return self.allow is None or any(some_below(pattern, path) for pattern in self.allow)
+
+    def lists(self, path: str, kind: str) -> bool:
+        """Whether an entry of a folder comes out: a folder also where only something below it does."""
+        if kind != "folder":
+            return self.shows(path)
+        return self.enters(path) and not any(matches(pattern, path) for pattern in self.deny)
+
+
+ALL = Paths()
+
+
 @slotted
 class _Bounds:
     """What a walk may still take. TooMuch where it is used up."""
 
     what: str
+    paths: Paths = ALL
     until: float = field(default_factory=lambda: time.monotonic() + SECONDS)
     visited: int = 0
 
@@ -56,8 +87,8 @@ class _Bounds:
             raise TooMuch(self.what, f"took over {SECONDS:g} s")
 
 
-def glob(root: str, pattern: str) -> list[str]:
-    """The files below ``root`` that ``pattern`` matches, sorted.
+def glob(root: str, pattern: str, *, paths: Paths = ALL) -> list[str]:
+    """The files below ``root`` that ``pattern`` matches and ``paths`` shows, sorted.
 
     ``*`` and ``?`` stand within one part of a path, ``**`` for any number of folders, ``[ab]`` for a character,
     ``{a,b}`` for either; as in a shell, none of them stands for a dot at a name's beginning.
@@ -70,7 +101,7 @@ def glob(root: str, pattern: str) -> list[str]:
     start = {(number, 0) for number in range(len(branches))}
     found: list[str] = []
     with rooted.folder(root, ()) as top:
-        for path in _globbed(top, "", branches, start, _Bounds(pattern), 0):
+        for path in _globbed(top, "", branches, start, _Bounds(pattern, paths), 0):
             if len(found) == FOUND:
                 raise TooMuch(pattern, f"over {FOUND} files")
             found.append(clean_text(path))
@@ -92,9 +123,9 @@ def _globbed(
             if place < len(parts) and _stands_for(parts[place], name):
                 onward.add((branch, place if parts[place] is None else place + 1))
                 whole = whole or _is_last(parts, place)
-        if kind == "file" and whole:
+        if kind == "file" and whole and bounds.paths.shows(above + name):
             yield above + name
-        elif kind == "folder" and onward and depth < rooted.DEPTH:
+        elif kind == "folder" and onward and depth < rooted.DEPTH and bounds.paths.enters(above + name):
             with contextlib.suppress(FileRefused), _folder(at, name) as inner:
                 yield from _globbed(inner, f"{above}{name}/", branches, onward, bounds, depth + 1)
 
@@ -158,14 +189,14 @@ def _folder(at: int, name: str) -> Generator[int]:
         os.close(inner)
 
 
-def grep(root: str, pattern: str, parts: Sequence[str], max_size: int) -> list[dict[str, Any]]:
+def grep(root: str, pattern: str, parts: Sequence[str], max_size: int, *, paths: Paths = ALL) -> list[dict[str, Any]]:
     """The lines in files at or below ``parts`` that the RE2 ``pattern`` matches: path, line from 1, and text.
 
     Binary files, files over ``max_size`` bytes, links, and what begins with a dot are passed over; a file that is named
-    is not.
+    is not. What ``paths`` does not show is not opened.
     """
     matcher = _compiled(pattern)
-    bounds = _Bounds(pattern)
+    bounds = _Bounds(pattern, paths)
     found: list[dict[str, Any]] = []
     for path, body in _bodies(root, parts, max_size, bounds):
         if b"\0" in body[:8192]:
@@ -200,8 +231,11 @@ def _bodies(root: str, parts: Sequence[str], max_size: int, bounds: _Bounds) -> 
         with rooted.folder(root, parts[:-1]) as above:
             kinds = {name: kind for name, kind, _ in rooted.entries(above)}
             if kinds.get(parts[-1]) != "folder":
-                yield shown, rooted.read_whole(above, parts[-1], shown, max_size)
+                if bounds.paths.shows(shown):
+                    yield shown, rooted.read_whole(above, parts[-1], shown, max_size)
                 return
+    if not bounds.paths.enters(shown or "."):
+        return
     with rooted.folder(root, parts) as at:
         yield from _below(at, f"{shown}/" if shown else "", max_size, bounds, len(parts))
 
@@ -213,10 +247,10 @@ def _below(at: int, above: str, max_size: int, bounds: _Bounds, depth: int) -> I
         if name.startswith("."):
             continue
         with contextlib.suppress(FileRefused):
-            if kind == "file" and size <= max_size:
+            if kind == "file" and size <= max_size and bounds.paths.shows(above + name):
                 body = rooted.read_whole(at, name, above + name, max_size)
                 bounds.visit(len(body) >> 16)
                 yield clean_text(above + name), body
-            elif kind == "folder" and depth < rooted.DEPTH:
+            elif kind == "folder" and depth < rooted.DEPTH and bounds.paths.enters(above + name):
                 with _folder(at, name) as inner:
                     yield from _below(inner, f"{above}{name}/", max_size, bounds, depth + 1)

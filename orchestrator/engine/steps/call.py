@@ -106,6 +106,8 @@ class Call(Effects):
         request["args"] = args if tool.kind in ("python", "files", "mcp") else request.get("args")
         if config.operation is not None:
             request["operation"] = config.operation
+        if bounds := permissions.bounds(config, args):
+            request["bounds"] = bounds
         # A server outlasts the step that calls it: its folder is its own.
         folder = tool.dir if tool.kind == "mcp" else act.node.dir or tool.dir
         if folder is not None:

@@ -75,6 +75,7 @@ def test_when_a_call_has_to_be_approved(written: str, source: str | None) -> Non
 
 
 FILES = "files: {root: ., operations: [read, write]}"
+FINDS = "files: {root: ., operations: [glob]}"
 SHELL = "shell: {argv: [x]}, input: {cmd: string}, with: {n: 1}"
 SERVER = "mcp: {command: [x]}"
 SOME = "mcp: {command: [x], tools: [make_it]}"
@@ -94,6 +95,7 @@ def rules(kind: str, rule: str) -> list[tuple[str, str]]:
         ("shell: {argv: [x]}", "t(anything: x)"),
         (FILES, "t.*(path: out/*)"),
         (FILES, "t.write(path: a, content: b)"),
+        (FINDS, "t.glob(path: out/*)"),
         (SERVER, "t.make-it(any: x)"),
         (SERVER, "*"),
         (SOME, "t.make_it(any: x)"),

@@ -351,6 +351,54 @@ def test_deny_wins_over_allow_and_allow_over_approve(policy: dict[str, Any], pat
     assert verdict(use(files(**policy), "write", path=path, content="x")) == found
 
 
+@pytest.mark.parametrize(
+    ("policy", "operation", "args", "found"),
+    [
+        ({"deny": ("fs.*(path: secret/*)",)}, "grep", {"pattern": "x"}, {"deny": ["secret/*"]}),
+        ({"deny": ("fs.*(path: secret/*)",)}, "grep", {"pattern": "x", "path": "./secret//"}, "denied"),
+        ({"deny": ("fs.*(path: secret/*)",)}, "list", {"path": "secret/"}, "denied"),
+        ({"deny": ("fs.*(path: secret/*)",)}, "list", {"path": "secret/in/."}, "denied"),
+        ({"deny": ("fs.*(path: secret/*)",)}, "list", {}, {"deny": ["secret/*"]}),
+        ({"deny": ("fs.*(path: secret/*)",)}, "glob", {"pattern": "secret/*"}, {"deny": ["secret/*"]}),
+        ({"deny": ("fs.*(path: *)",)}, "glob", {"pattern": "a"}, "denied"),
+        # What may not be read is not found; what may not be written is.
+        ({"deny": ("fs.read(path: *.key)",)}, "grep", {"pattern": "x"}, {"deny": ["*.key"]}),
+        ({"deny": ("fs.write(path: *.key)",)}, "grep", {"pattern": "x"}, None),
+        ({"deny": ("fs.read",)}, "grep", {"pattern": "x"}, None),
+        ({"deny": ("fs.grep(path: a/*, pattern: p*)",)}, "grep", {"pattern": "pw"}, {"deny": ["a/*"]}),
+        ({"deny": ("fs.grep(path: a/*, pattern: p*)",)}, "grep", {"pattern": "x", "path": "a"}, None),
+        (
+            {"allow": ("fs.*(path: src/*)", "fs.*(path: doc/*)")},
+            "glob",
+            {"pattern": "x"},
+            {"allow": ["src/*", "doc/*"]},
+        ),
+        ({"allow": ("fs.*(path: src/*)",)}, "list", {}, {"allow": ["src/*"]}),
+        ({"allow": ("fs.*(path: src/*)",)}, "list", {"path": "src"}, {"allow": ["src/*"]}),
+        ({"allow": ("fs.*(path: src/*)",)}, "list", {"path": "other"}, "denied"),
+        ({"allow": ("fs.read(path: src/*)",)}, "grep", {"pattern": "x"}, "denied"),
+        ({"allow": ("fs.*(path: *.md)",)}, "grep", {"pattern": "x", "path": "a.md"}, {"allow": ["*.md"]}),
+        ({"allow": ("fs.grep(path: src)",)}, "grep", {"pattern": "x", "path": "src/"}, None),
+        ({"allow": ("fs.grep",), "deny": ("fs.*(path: a/*)",)}, "grep", {"pattern": "x"}, {"deny": ["a/*"]}),
+        # A person is asked about a search that finds more than is allowed.
+        ({"allow": ("fs.*(path: src/*)",), "approve": "true"}, "grep", {"pattern": "x"}, "ask"),
+        ({"allow": ("fs.*(path: src/*)",), "approve": "true"}, "list", {"path": "src"}, {"allow": ["src/*"]}),
+        ({"allow": ("fs.*(path: src/*)",), "approve": "false"}, "list", {}, None),
+    ],
+)
+def test_rules_over_paths_bound_what_a_search_finds(
+    policy: dict[str, Any], operation: str, args: dict[str, Any], found: Any
+) -> None:
+    requests: list[dict[str, Any]] = []
+    definition = replace(files(**policy), operations=dict.fromkeys(("list", "glob", "grep"), "read"))
+    node = Node(
+        name="a", id="a", kind="tool", config=CallConfig(tool=definition, args=Const(args), operation=operation)
+    )
+    world = World(graph(node), answer=lambda intent: requests.append(intent.request) or Done("x")).play()
+    said = verdict(world)
+    assert (requests[0].get("bounds") if said == "done" else said) == found
+
+
 def test_arguments_that_are_left_out_count_as_null() -> None:
     schema = {"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}}
     denied = World(graph(call("a", {"x": 1}, on=tool(input=schema, deny=("t(y: null)",))))).play()

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.expr.rules import MAX_LENGTH, BadRule, Rule, read_rule, text_of
+from orchestrator.expr.rules import (
+    MAX_LENGTH,
+    BadRule,
+    Rule,
+    all_below,
+    is_literally,
+    matches,
+    read_rule,
+    some_below,
+    text_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +114,46 @@ def test_a_text_behind_backslashes_is_met_by_itself_alone(text: str, count: int)
     assert rule.meets("t", {"a": text[:200]})
     assert not rule.meets("t", {"a": text[:200] + "x"})
     assert Rule("t", (("a", pattern[: 2 * count] + "*"),)).meets("t", {"a": text[:200]})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "folder", "every", "some"),
+    [
+        ("secret/*", "secret", True, True),
+        ("secret/*", "secret/a", True, True),
+        ("secret/?*", "secret", True, True),
+        ("secret/??*", "secret", False, True),
+        ("secret/*", ".", False, True),
+        ("secret/*", "secrets", False, False),
+        ("secret/*.key", "secret", False, True),
+        ("secret", "secret", False, False),
+        ("*/b/*", "a/b", True, True),
+        ("*/b/*", "a", False, True),
+        ("*", ".", True, True),
+        ("*.key", "a", False, True),
+        ("a?*", "a", True, True),
+        (r"a\*/*", "a*", True, True),
+        (r"a\*/*", "ab", False, False),
+        ("*\ufffd/*", "x\ud800", True, True),
+    ],
+)
+def test_what_a_pattern_says_of_a_folder(pattern: str, folder: str, every: bool, some: bool) -> None:
+    assert (all_below(pattern, folder), some_below(pattern, folder)) == (every, some)
+
+
+def test_a_pattern_of_one_text() -> None:
+    assert is_literally(r"a\*b", "a*b")
+    assert not is_literally("a*b", "a*b")
+    assert matches("a*b", "a/b")
+
+
+def test_a_rule_but_for_its_path() -> None:
+    rule = read_rule("t(path: a, b: x*)")
+    assert rule.path == "a"
+    assert rule.meets_but_path("t", {"path": "z", "b": "xy"})
+    assert not rule.meets_but_path("t", {"path": "a"})
+    assert not rule.meets_but_path("u", {"b": "x"})
+    assert read_rule("t").path is None
 
 
 def test_the_time_is_linear() -> None:

@@ -38,8 +38,12 @@ class Tree:
     outside: Path
     context: Any
 
-    async def __call__(self, operation: str, *, max_size: int | None = None, **args: Any) -> Outcome:
+    async def __call__(
+        self, operation: str, *, max_size: int | None = None, bounds: dict[str, list[str]] | None = None, **args: Any
+    ) -> Outcome:
         request: dict[str, Any] = {"operation": operation, "root": str(self.root), "args": args}
+        if bounds is not None:
+            request["bounds"] = bounds
         if max_size is not None:
             request["max_size"] = max_size
         return await perform(request, self.context)
@@ -149,6 +153,49 @@ async def test_list(tree: Tree) -> None:
     assert found["pipe"][0] == found["socket"][0] == "other"
     assert [item["name"] for item in await tree.good("list", path="sub")] == ["b.py", "deep"]
     assert [item["name"] for item in await tree.good("list", path=None)] == sorted(found)
+
+
+SEARCHES: list[tuple[str, dict[str, Any]]] = [
+    ("grep", {"pattern": "import"}),
+    ("grep", {"pattern": "import", "path": "."}),
+    ("grep", {"pattern": "import", "path": "./sub//"}),
+    ("grep", {"pattern": "import", "path": "sub/deep"}),
+    ("grep", {"pattern": "import", "path": "sub/b.py"}),
+    ("glob", {"pattern": "**/*"}),
+    ("glob", {"pattern": "./sub//**"}),
+    ("glob", {"pattern": "{sub,inner}/*"}),
+    ("list", {}),
+    ("list", {"path": "sub/"}),
+    ("list", {"path": "sub/deep"}),
+]
+
+
+@pytest.mark.parametrize(("operation", "args"), SEARCHES)
+async def test_what_is_denied_comes_out_of_no_search(tree: Tree, operation: str, args: dict[str, Any]) -> None:
+    assert "sub" not in str(await tree.good(operation, bounds={"deny": ["sub/*", "s?b"]}, **args))
+    assert "deep" not in str(await tree.good(operation, bounds={"deny": ["sub/deep/*"]}, **args))
+
+
+@pytest.mark.parametrize(("operation", "args"), SEARCHES)
+async def test_nothing_but_what_is_allowed_comes_out_of_a_search(
+    tree: Tree, operation: str, args: dict[str, Any]
+) -> None:
+    found = await tree.good(operation, bounds={"allow": ["sub/deep/*"]}, **args)
+    everything = await tree.good(operation, **args)
+    wanted = ("deep", "sub", "c.py") if operation == "list" else ("sub/deep/c.py",)
+    assert found == [
+        item
+        for item in everything
+        if (item if operation == "glob" else item["name" if operation == "list" else "path"]) in wanted
+    ]
+
+
+async def test_bounds_hold_for_links_and_ways_out(tree: Tree) -> None:
+    bounds = {"deny": ["sub/*"]}
+    for path in ("inner", "inner/deep", "sub/../sub", "a/../sub"):
+        await tree.bad("list", path=path, bounds=bounds)
+        await tree.bad("grep", pattern="import", path=path, bounds=bounds)
+    assert await tree.good("glob", pattern="inner/**", bounds=bounds) == []
 
 
 async def test_write_makes_folders_and_replaces_at_once(tree: Tree) -> None:
