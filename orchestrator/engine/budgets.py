@@ -18,7 +18,7 @@ from orchestrator.graph.budgets import merged
 from orchestrator.graph.nodes import AgentConfig, BudgetDef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from orchestrator.engine.activation import BlockAct
     from orchestrator.graph.nodes import Graph, Node
@@ -40,12 +40,13 @@ TIMES: Final = ("time", "deadline")
 @frozen
 class Short:
     """What keeps an attempt from starting: the account and dimension that is too small, what it needs there (None
-    where no price is known), and what is left."""
+    where no price is known), what is left, and how much of that is kept for last turns."""
 
     account: Account
     dimension: str
     needed: int | None
     left: int
+    kept: int = 0
 
     @property
     def comes_back(self) -> bool:
@@ -127,10 +128,16 @@ class Account:
         return None if not times else (min(times)[1], min(times)[0])
 
     def short(
-        self, need: Mapping[str, int | None], now: int, *, spare: Mapping[str, int] | None, path: str
+        self,
+        need: Mapping[str, int | None],
+        now: int,
+        *,
+        spare: Mapping[str, int],
+        path: str,
+        beside: Collection[str] | None,
     ) -> Short | None:
-        """The first dimension in which ``need`` does not fit. ``spare`` has to stay free beside it (None: this is a
-        last turn, for which it was kept); what is held for the agent at ``path`` is its own to use."""
+        """The first dimension in which ``need`` does not fit. ``spare`` has to stay free beside it, and what is held
+        for the agents at ``beside`` (None: for all, but for the one at ``path``, whose own it is to use)."""
         due = self.due(now) if self.timed else None
         if due is not None and due[1] <= now:
             return Short(self, due[0], 0, 0)
@@ -141,16 +148,20 @@ class Account:
             left = cast("int", self.left(dimension))
             if wanted is None:
                 return Short(self, dimension, None, left)
-            if wanted + self._kept(dimension, spare, path) > left:
-                return Short(self, dimension, wanted, left)
+            kept = self._kept(dimension, spare, path, beside)
+            if wanted + kept > left:
+                return Short(self, dimension, wanted, left, kept)
         return None
 
-    def _kept(self, dimension: str, spare: Mapping[str, int] | None, path: str) -> int:
-        """What has to stay free beside a call; a last turn itself takes what it needs."""
-        if spare is None:
+    def _kept(self, dimension: str, spare: Mapping[str, int], path: str, beside: Collection[str] | None) -> int:
+        """What has to stay free beside a call."""
+        if self.then != "finish":
             return 0
-        own = self.holds.get(path, _NOTHING).get(dimension, 0)
-        return self.held.get(dimension, 0) - own + (spare.get(dimension, 0) if self.then == "finish" else 0)
+        if beside is None:
+            others = self.held.get(dimension, 0) - self.holds.get(path, _NOTHING).get(dimension, 0)
+        else:
+            others = sum(self.holds.get(each, _NOTHING).get(dimension, 0) for each in beside)
+        return others + spare.get(dimension, 0)
 
     def hold(self, path: str, amounts: Mapping[str, int]) -> None:
         """Keep so much free for the last turn of an agent; nothing, where it has ended."""
@@ -254,16 +265,17 @@ def short(
     need: Mapping[str, int | None],
     now: int,
     *,
-    spare: Mapping[str, int] | None = MappingProxyType({}),
+    spare: Mapping[str, int] = MappingProxyType({}),
     path: str = "",
+    beside: Collection[str] | None = None,
 ) -> Short | None:
     """What keeps an attempt from starting in ``account`` and in all around it; the innermost that is too small.
 
-    ``need`` is its worst case. ``spare`` is what the last turn of its agent would take after it, which stays free
-    where agents may finish, and None where it is that last turn; ``path`` is the agent.
+    ``need`` is its worst case. ``spare`` is what last turns would take after it, which stays free where agents may
+    finish, and so does what is held for the agents at ``beside``: None, for all but the one at ``path``, its own.
     """
     for each in account.chain():
-        found = each.short(need, now, spare=spare, path=path)
+        found = each.short(need, now, spare=spare, path=path, beside=beside)
         if found is not None:
             return found
     return None
@@ -310,6 +322,7 @@ def told(found: Short, *, then: Then = "fail", step: str | None = None) -> dict[
         "left": found.left,
         "then": then,
     }
+    body |= {"kept": found.kept} if found.kept else {}
     return body if step is None else body | {"step": step}
 
 
@@ -331,7 +344,9 @@ def sentence(body: Mapping[str, Any]) -> str:
         return f"agents nest {needed} deep here, and {whose} allows {left}"
     if needed is None:
         return f"the price of the model is not known, and {whose} is in dollars"
-    return f"{whose} has {shown(dimension, left)} left, and the next call may take {shown(dimension, needed)}"
+    kept = body.get("kept") or 0
+    free = f", with {shown(dimension, kept)} kept free for last turns" if kept else ""
+    return f"{whose} has {shown(dimension, left)} left, and the next call may take {shown(dimension, needed)}{free}"
 
 
 def shown(dimension: str, amount: int) -> str:

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from orchestrator.engine.activation import Act
-from orchestrator.engine.budgets import TIMES, Short, short, told
+from orchestrator.engine.activation import Act, Intent
+from orchestrator.engine.budgets import CALLS, TIMES, Short, short, told
 from orchestrator.frozen import field, frozen, slotted
+from orchestrator.graph.nodes import AgentConfig
 from orchestrator.journal.records import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from orchestrator.engine.activation import Intent
     from orchestrator.engine.budgets import Account, Then
     from orchestrator.engine.decide import Decider
 
@@ -46,12 +46,14 @@ class Ask:
 
 @slotted
 class _Wanted:
-    """A permitted attempt with its price."""
+    """A permitted attempt with its price, and what stays free beside it: ``spare``, and what is held for the agents
+    at ``beside`` (None: for all others)."""
 
     intent: Intent
     need: dict[str, int | None]
-    spare: Mapping[str, int] | None
+    spare: Mapping[str, int]
     reserve: Need | None = None
+    beside: tuple[str, ...] | None = None
 
 
 @slotted
@@ -166,12 +168,20 @@ class Gate:
             self._ready.append(heappop(self._later)[2])
 
     def _hold(self, intent: Intent) -> None:
-        """What an agent was promised before it was taken up again: its last turn stays free."""
-        agent = intent.act.owner
-        if intent.act.role != "turn" or not isinstance(agent, Act) or not _may_finish(intent):
+        """What agents were promised before they were taken up again: their last turns stay free."""
+        if not _may_finish(intent):
             return
-        if agent.data.conversation.turn and not any(agent.path in each.holds for each in agent.account.chain()):
-            self.decider.budgets.hold(agent, _known(self.ask.reserve(intent) | {"model_calls": 1}))
+        for agent in _agents(intent.act):
+            talk = agent.data
+            if talk.conversation.turn and not any(agent.path in each.holds for each in agent.account.chain()):
+                self.decider.budgets.hold(agent, self._turns(_next_turn(agent), 1 + len(talk.control.held)))
+
+    def _turns(self, intent: Intent, count: int, *, after: bool = False) -> dict[str, int]:
+        """What so many last turns take."""
+        if not count:
+            return {}
+        one = _known(self.ask.reserve(intent, after=after) | {"model_calls": 1})
+        return {dimension: amount * count for dimension, amount in one.items()}
 
     def _wanted(self, intent: Intent) -> _Wanted:
         if intent.what == "tool":
@@ -182,15 +192,20 @@ class Gate:
         step = intent.act.recorded
         if intent.act.role == "turn" and intent.path.endswith("/turn1") and (step is None or not step.attempt):
             reserve["agents"] = 1
-        spare: Mapping[str, int] | None = None if intent.last else _NONE
-        if intent.act.role == "turn" and spare is not None and _may_finish(intent):
-            spare = _known(self.ask.reserve(intent, after=True) | {"model_calls": 1})
-        return _Wanted(intent, {**reserve, "model_calls": 1}, spare, reserve)
+        need = {**reserve, "model_calls": 1}
+        if intent.act.role != "turn" or not _may_finish(intent):
+            return _Wanted(intent, need, _NONE, reserve)
+        agent, *around = _agents(intent.act)
+        # Those that lent control have their last turns after this one.
+        spare = self._turns(intent, len(agent.data.control.held) + (not intent.last), after=True)
+        takes_own = intent.last and not (around and _is_first(agent))
+        beside = tuple(each.path for each in around) if takes_own else None
+        return _Wanted(intent, need, spare, reserve, beside)
 
     def _short(self, wanted: _Wanted, now: int) -> Short | None:
         act = wanted.intent.act
         agent = act.owner.path if act.role == "turn" else ""
-        return short(act.account, wanted.need, now, spare=wanted.spare, path=agent)
+        return short(act.account, wanted.need, now, spare=wanted.spare, path=agent, beside=wanted.beside)
 
     def _try(self, wanted: _Wanted, now: int) -> Iterator[Start | Draft]:
         """Start it, or have it wait at what is too small."""
@@ -213,7 +228,7 @@ class Gate:
             self._crowded.setdefault(missing, deque()).append(wanted)
             return
         if intent.act.role == "turn" and isinstance(intent.act.owner, Act):
-            self.decider.budgets.hold(intent.act.owner, wanted.spare or {})
+            self.decider.budgets.hold(intent.act.owner, wanted.spare)
         yield Start(intent, wanted.reserve)
 
     def _places(self, name: str, now: int) -> Iterator[Start | Draft]:
@@ -263,14 +278,25 @@ class Gate:
         if account.then == "pause" and self.decider.state.cancel is None:
             return "pause", account.path
         if account.then == "finish" and found.dimension not in TIMES:
-            if account.path not in self.decider.state.finishing and intent.act.role in ("turn", "tool"):
-                return "finish", account.path
-            if intent.act.role == "tool":
-                return "fail", intent.path
-            if found.dimension == "agents" and isinstance(intent.act.owner, Act) and intent.act.owner.role == "tool":
-                return "fail", intent.act.owner.path
+            ended = self._finishing(found, intent)
+            if ended is not None:
+                return ended
         target = _topmost(intent.act, account) if account.shared else self._bounded(account)
         return "fail", intent.path if target is None else target
+
+    def _finishing(self, found: Short, intent: Intent) -> tuple[Then, str] | None:
+        """What a limit leads to where agents may finish; None where there is nobody left to do so."""
+        account, role, owner = found.account, intent.act.role, intent.act.owner
+        inside = role == "turn" and any(account in each.account.chain() for each in list(_agents(intent.act))[1:])
+        begins = inside and found.dimension != "agents" and _is_first(cast("Act", owner))
+        if account.path not in self.decider.state.finishing and role in ("turn", "tool") and not begins:
+            return "finish", account.path
+        if role in ("tool", "summary"):
+            return "fail", intent.path
+        if role == "turn" and cast("Act", owner).data.control.held:
+            # Who lent control has its last turn.
+            return "fail", intent.path
+        return ("fail", cast("Act", owner).path) if inside else None
 
     def _made(self, account: Account) -> list[str]:
         """The agents in an account that they share."""
@@ -301,6 +327,37 @@ def _runs_out(account: Account, now: int) -> int | None:
     """When the time of an account is over; a pause needs nobody to look."""
     due = account.due(now)
     return None if due is None or account.then == "pause" else due[1]
+
+
+def _agents(act: Act) -> Iterator[Act]:
+    """The agents that an activation stands in, innermost first. A fallback stands in for its step, not in it."""
+    found: Any = act
+    while found is not None:
+        found = found.owner.owner if isinstance(found, Act) and found.role == "fallback" else found.owner
+        if isinstance(found, Act) and found.role not in CALLS and isinstance(found.node.config, AgentConfig):
+            yield found
+
+
+def _is_first(agent: Act) -> bool:
+    """Whether an agent has had no turn yet."""
+    return not agent.data.conversation.turn
+
+
+def _next_turn(agent: Act) -> Intent:
+    """The turn of an agent that follows what it does now."""
+    talk = agent.data
+    act = Act(
+        talk.turn,
+        f"{agent.path}/turn{talk.conversation.turn + 1}",
+        kind="turn",
+        scope=agent.scope,
+        owner=agent,
+        role="turn",
+        state=agent.state,
+        ready_at=agent.ready_at,
+    )
+    act.account = agent.account
+    return Intent(act=act, kind="model", attempt=1, logical=1, hash="", effect="read", model=talk.models[0])
 
 
 def _may_finish(intent: Intent) -> bool:

@@ -284,6 +284,11 @@ class Agent(Base):
             decider.look_again(act)
             return
         error = (step.error if step is not None else None) or {"code": "failed", "message": "the model call failed"}
+        if step is not None and (step.limit or {}).get("needed") and talk.control.held:
+            # No budget has room for its turn: who lent control reads that.
+            talk.conversation.turn += 1
+            self._hand_back(decider, act, talk, f"{error['code']}: {error['message']}")
+            return
         more = {"step": child.path, "status": error.get("status"), "detail": error.get("detail")}
         talk.wants = Stop(error["code"], error["message"], more)
         decider.look_later(act)

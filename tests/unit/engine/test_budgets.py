@@ -106,7 +106,8 @@ def test_room_for_last_turns_is_kept_free_of_everything_else() -> None:
     assert short(run, {"usd": 7}, 0) is not None
     assert short(run, {"usd": 7}, 0, path="a") is None
     assert short(run, {"usd": 5}, 0, spare={"usd": 2}) is not None
-    assert short(run, {"usd": 10}, 0, spare=None) is None
+    assert short(run, {"usd": 10}, 0, beside=()) is None
+    assert short(run, {"usd": 7}, 0, beside=("a",)) is not None
     run.hold("a", {"usd": 1})
     assert short(run, {"usd": 9}, 0) is None
     run.hold("a", {})
