@@ -1,5 +1,8 @@
 """A run as JSON lines: a header with its graph, the journal's rows with the contents of their blobs, what waits in the
-inbox, and then the stored contents that all these name: files, and outputs that were cut.
+inbox, then the stored contents that all these name (files, outputs that were cut), and a last line that counts them.
+
+The header says where the journal ended when the export began, with the sum there, and how many messages waited: what
+was cut anywhere is known as cut.
 
 The body of a row stands as JSON; its canonical bytes are what was hashed, so that the chain of sums can be checked
 again from the file alone.
@@ -40,7 +43,7 @@ _MESSAGE = {"kind": str, "path": str, "by": str, "at": int, "body": dict}
 
 
 class NotAnExport(OrchError):
-    """A file that is no export of a run."""
+    """A file that is no export of a run, or not the whole of one."""
 
     code: ClassVar[str] = "E706"
     exit: ClassVar[Exit] = Exit.MISMATCH
@@ -68,41 +71,71 @@ class Exported:
 
 
 async def export_lines(store: Store, row: RunRow, *, redact: bool) -> AsyncIterator[dict[str, Any]]:
-    """The header, then a line per row. Raises ``Damaged`` where a content is missing."""
+    """The header, a line per row up to the head that the run has now, and the rest. Raises ``Damaged`` where a row or a
+    content is missing.
+    """
+    row, waiting = await _standing(store, row)
     header: dict[str, Any] = {
         "format": FORMAT,
         "run": row.run_id,
         "name": row.name,
         "graph_hash": row.graph_hash,
         "redacted": redact,
+        "head": row.head,
+        "head_sum": row.head_sum,
+        "inbox": 0 if redact else len(waiting),
     }
     if not redact:
         header["graph"] = jsonish.loads(await load_content(store, row))
         header["row"] = {name: getattr(row, name) for name in _ROW}
     yield header
-    seq = 1
     there: set[str] = set()
     named: set[str] = set()
-    waiting: list[InboxRow] = []
-    # What is taken up is taken with a row: where none came after what waits was read, nothing is in both or in neither.
-    while rows := await store.rows(row.run_id, from_seq=seq):
-        for each in rows:
-            content = (each.body if each.blob is None else await store.get_blob(each.blob)) or b"null"
-            yield _line(each, content, redact=redact)
-            seq = each.seq + 1
-            named |= names_in(content)
-            if each.blob is not None:
-                there.add(each.blob)
+    async for each in _rows_up_to(store, row):
+        content = (each.body if each.blob is None else await store.get_blob(each.blob)) or b"null"
+        yield _line(each, content, redact=redact)
+        named |= names_in(content)
+        if each.blob is not None:
+            there.add(each.blob)
+    if redact:
+        yield {"contents": 0}
+        return
+    for message in waiting:
+        yield {"inbox": message.request_id, **{name: getattr(message, name) for name in _MESSAGE}}
+        named |= names_in(jsonish.canonical(message.body))
+    there.add(jsonish.digest(jsonish.canonical(header["graph"])))
+    held = sorted(await store.held_blobs(named - there))
+    for name in held:
+        yield {"content": name, "base64": b64encode(await store.get_blob(name)).decode()}
+    yield {"contents": len(held)}
+
+
+async def _standing(store: Store, row: RunRow) -> tuple[RunRow, list[InboxRow]]:
+    """The run's row, and what waits at its head: a message is taken up with a row, so that a head which stayed the same
+    while the inbox was read has each message either in the journal or in the inbox.
+    """
+    while True:
         waiting = await store.pending(row.run_id)
-    if row.head >= seq:
-        raise Damaged(row.run_id, seq=seq, problem="the row is missing")
-    if not redact:
-        for message in waiting:
-            yield {"inbox": message.request_id, **{name: getattr(message, name) for name in _MESSAGE}}
-            named |= names_in(jsonish.canonical(message.body))
-        there.add(jsonish.digest(jsonish.canonical(header["graph"])))
-        for name in sorted(await store.held_blobs(named - there)):
-            yield {"content": name, "base64": b64encode(await store.get_blob(name)).decode()}
+        again = await store.get_run(row.run_id)
+        if again.head == row.head:
+            return again, waiting
+        row = again
+
+
+async def _rows_up_to(store: Store, row: RunRow) -> AsyncIterator[Row]:
+    """The rows up to the run's head. Raises ``Damaged`` where one is missing, or the last one is not the head's."""
+    seq = 1
+    while seq <= row.head:
+        rows = await store.rows(row.run_id, from_seq=seq)
+        if not rows:
+            raise Damaged(row.run_id, seq=seq, problem="the row is missing")
+        for each in rows[: row.head - seq + 1]:
+            if each.seq != seq:
+                raise Damaged(row.run_id, seq=seq, problem=f"the row is missing (seq {each.seq} comes next)")
+            if seq == row.head and each.sum != row.head_sum:
+                raise Damaged(row.run_id, seq=seq, problem="its sum is not that of the run's head")
+            yield each
+            seq += 1
 
 
 def _line(row: Row, content: bytes, *, redact: bool) -> dict[str, Any]:
@@ -161,8 +194,11 @@ def parse_export(name: str, data: bytes) -> Exported:
     redacted = header.get("redacted") is True
     contents = [line for line in lines[1:] if isinstance(line, dict) and "content" in line]
     messages = [line for line in lines[1:] if isinstance(line, dict) and "inbox" in line]
-    end = len(lines) - len(contents) - len(messages)
+    counts = [line for line in lines[1:] if isinstance(line, dict) and "contents" in line]
+    end = len(lines) - len(contents) - len(messages) - len(counts)
+    _check_header(name, header)
     rows, blobs = _rows(name, header["run"], lines[1:end], redacted=redacted)
+    _check_whole(name, header, rows, messages=len(messages), counts=counts, contents=len(contents))
     records = decode_all(header["run"], rows, blobs.__getitem__, verify=not redacted)
     graph = None if redacted else _graph(name, header)
     graphs = [jsonish.canonical(header["graph"])] if graph else []
@@ -177,6 +213,29 @@ def parse_export(name: str, data: bytes) -> Exported:
         cast("dict[str, Any]", row) if isinstance(row, dict) else {},
         _waiting(name, header["run"], messages),
     )
+
+
+def _check_header(name: str, header: dict[str, Any]) -> None:
+    says = {"head": int, "head_sum": str, "inbox": int}
+    if any(type(header.get(key)) is not kind for key, kind in says.items()):
+        raise NotAnExport(name, problem="its first line does not say where the run ends, as that of an older orch")
+
+
+def _check_whole(
+    name: str, header: dict[str, Any], rows: list[Row], *, messages: int, counts: list[dict[str, Any]], contents: int
+) -> None:
+    """Raise where the file is not all that its header promises."""
+    last = rows[-1].seq if rows else 0
+    if last != header["head"]:
+        raise NotAnExport(name, problem=f"it was cut: its records end at seq {last}, the run at seq {header['head']}")
+    if rows and rows[-1].sum != header["head_sum"]:
+        raise NotAnExport(name, problem="its last record is not the one that its first line names")
+    if messages != header["inbox"]:
+        raise NotAnExport(
+            name, problem=f"it holds {messages} of the {header['inbox']} messages that waited in the run's inbox"
+        )
+    if [line["contents"] for line in counts] != [contents]:
+        raise NotAnExport(name, problem="it was cut: stored contents of it are missing, or the line that counts them")
 
 
 def _waiting(name: str, run_id: str, lines: list[dict[str, Any]]) -> list[InboxRow]:

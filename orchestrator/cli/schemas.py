@@ -172,7 +172,8 @@ def records_schema() -> dict[str, Any]:
     header = _object(
         {
             "format": _format("export"), "run": _TEXT, "name": _TEXT, "graph_hash": hash_,
-            "redacted": {"type": "boolean"}, "graph": {"type": "object"}, "row": {"type": "object"},
+            "redacted": {"type": "boolean"}, "head": _COUNT, "head_sum": hash_, "inbox": _COUNT,
+            "graph": {"type": "object"}, "row": {"type": "object"},
         },
         optional=("graph", "row"),
         title="the first line",
@@ -197,4 +198,5 @@ def records_schema() -> dict[str, Any]:
         {"inbox": _TEXT, "kind": _TEXT, "path": _TEXT, "by": _TEXT, "at": _COUNT, "body": {"type": "object"}},
         title="what waits in the run's inbox, under its request id",
     )
-    return {"$schema": _DIALECT, "title": "A line of `orch export`", "anyOf": [header, row, message, content]}
+    end = _object({"contents": _COUNT}, title="the last line: how many stored contents came before it")
+    return {"$schema": _DIALECT, "title": "A line of `orch export`", "anyOf": [header, row, message, content, end]}

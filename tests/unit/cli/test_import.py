@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
+import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -105,22 +107,33 @@ def test_it_comes_through_a_pipe(file: Path, orch: Orch, monkeypatch: pytest.Mon
     assert orch("export", "x", "--store", NEW) == file.read_text()
 
 
-def test_a_run_that_has_not_ended_rests(file: Path, orch: Orch) -> None:
-    def cut(lines: list[dict[str, Any]]) -> None:
-        lines[:] = [line for line in lines if line.get("kind") not in ("run_finished", "failed")]
+def before_its_end(lines: list[dict[str, Any]]) -> None:
+    """As the export would have been before the run failed."""
+    lines[:] = [line for line in lines if line.get("kind") not in ("run_finished", "failed")]
+    last = max((line for line in lines if "seq" in line), key=lambda line: line["seq"])
+    lines[0].update(head=last["seq"], head_sum=last["sum"])
 
-    orch("import", rewritten(file, cut), "--store", NEW)
+
+def with_messages(lines: list[dict[str, Any]], *messages: dict[str, Any]) -> None:
+    """As the export would have been with these in the inbox."""
+    lines[0]["inbox"] += len(messages)
+    lines[-1:-1] = messages
+
+
+def test_a_run_that_has_not_ended_rests(file: Path, orch: Orch) -> None:
+    orch("import", rewritten(file, before_its_end), "--store", NEW)
     (row,) = json.loads(orch("list", "--store", NEW))["runs"]
     assert (row["status"], row["reason"], row["wake_at"]) == ("paused", "imported", None)
     orch("resume", "x", "--store", NEW, code=5)
 
 
 def test_what_waits_in_its_inbox_comes_along(file: Path, orch: Orch) -> None:
-    def cut(lines: list[dict[str, Any]]) -> None:
-        lines[:] = [line for line in lines if line.get("kind") not in ("run_finished", "failed")]
-        lines.insert(-1, MESSAGE)
+    def change(lines: list[dict[str, Any]]) -> None:
+        before_its_end(lines)
+        lines[0]["inbox"] = 1
+        lines.insert(-2, MESSAGE)
 
-    moved = rewritten(file, cut)
+    moved = rewritten(file, change)
     orch("import", moved, "--store", NEW)
     assert MESSAGE in [json.loads(line) for line in orch("export", "x", "--store", NEW).splitlines()]
     assert "enough" not in orch("export", "x", "--redact", "--store", NEW)
@@ -172,20 +185,25 @@ def test_what_is_there_stays_as_it_is(folder: Path, file: Path, orch: Orch) -> N
     ("change", "says"),
     [
         (lambda lines: lines.pop(2), "the row is missing"),
-        (lambda lines: lines.__delitem__(slice(1, None)), "does not begin a run"),
+        (lambda lines: lines.__delitem__(slice(1, None)), "its records end at seq 0"),
+        (lambda lines: (lines[0].update(head=0), lines.__delitem__(slice(1, -2))), "does not begin a run"),
+        (lambda lines: lines[0].update(head_sum="0" * 64), "its last record is not the one"),
+        (lambda lines: lines[0].update(inbox=1), "0 of the 1 messages"),
+        (lambda lines: lines[0].pop("head"), "does not say where the run ends"),
+        (lambda lines: lines[0].update(inbox=True), "does not say where the run ends"),
         (lambda lines: lines[1]["body"].update(name="other"), "its sum does not match"),
         (lambda lines: lines[2].update(seq="2"), "line 3 is no row"),
         (lambda lines: lines[0].update(run="../x"), "rows of another run"),
         (lambda lines: lines[0].update(row={"labels": {"a": 1}}), "does not say how the run stands"),
         (lambda lines: lines[0].update(row={"root_id": 7}), "does not say how the run stands"),
         (lambda lines: lines[0]["graph"].update(name="other"), "its graph is not the one"),
-        (lambda lines: lines.pop(), "it lacks the stored content"),
-        (lambda lines: lines[-1].update(base64="AAAA"), "is not the one that its name says"),
-        (lambda lines: lines[-1].update(base64="?"), "a stored content of it cannot be read"),
+        (lambda lines: (lines.pop(-2), lines[-1].update(contents=0)), "it lacks the stored content"),
+        (lambda lines: lines[-2].update(base64="AAAA"), "is not the one that its name says"),
+        (lambda lines: lines[-2].update(base64="?"), "a stored content of it cannot be read"),
         (lambda lines: lines[0].update(format="orch.export/2"), "its first line is not of format"),
-        (lambda lines: lines.append({"inbox": "q"}), "a message of it cannot be read"),
-        (lambda lines: lines.extend([MESSAGE, MESSAGE]), "a message of it cannot be read"),
-        (lambda lines: lines.append(MESSAGE | {"at": True}), "a message of it cannot be read"),
+        (lambda lines: with_messages(lines, {"inbox": "q"}), "a message of it cannot be read"),
+        (lambda lines: with_messages(lines, MESSAGE, MESSAGE), "a message of it cannot be read"),
+        (lambda lines: with_messages(lines, MESSAGE | {"at": True}), "a message of it cannot be read"),
     ],
 )
 def test_a_file_that_is_not_right_makes_no_run(
@@ -194,6 +212,28 @@ def test_a_file_that_is_not_right_makes_no_run(
     assert says in orch("import", rewritten(file, change), "--store", NEW, code=7)
     assert json.loads(orch("db", "init", "--url", NEW))
     assert json.loads(orch("list", "--store", NEW))["runs"] == []
+
+
+def test_no_beginning_of_an_export_is_taken_for_the_whole(folder: Path, file: Path, orch: Orch) -> None:
+    orch("import", rewritten(file, lambda lines: with_messages(lines, MESSAGE)), "--store", "sqlite:///waiting.db")
+    file.write_text(orch("export", "x", "--store", "sqlite:///waiting.db"))
+    lines = file.read_text().splitlines(keepends=True)
+    assert {"head", "head_sum", "inbox"} <= set(json.loads(lines[0]))
+    cut = folder / "cut.jsonl"
+    for end in range(len(lines)):
+        cut.write_text("".join(lines[:end]))
+        assert "error[E706]" in orch("import", str(cut), "--store", NEW, code=7)
+        assert "error[E706]" in orch("verify", str(cut), code=7)
+    orch("verify", str(file))
+
+
+@pytest.mark.parametrize("seq", [1, 2, 3])
+def test_a_run_that_lacks_a_row_is_not_exported_as_whole(folder: Path, file: Path, orch: Orch, seq: int) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "old.db")) as db, db:
+        (head,) = db.execute("SELECT head FROM runs").fetchone()
+        db.execute("DELETE FROM journal WHERE seq = ?", (seq if seq < 3 else head,))
+    assert "E701" in orch("export", "x", "--store", OLD, code=7)
+    assert "E701" in orch("export", "x", "--redact", "--store", OLD, code=7)
 
 
 def test_a_redacted_export_makes_no_run(folder: Path, file: Path, orch: Orch) -> None:
