@@ -112,7 +112,7 @@ class LiveTree:
             busy += [
                 f"  {branch_line(self._screen, each, now, stream=sys.stderr)}"
                 for each in branch.inner
-                if each.step is not None and each.step.status in _ACTIVE
+                if each.step is not None and each.status in _ACTIVE
             ]
         if len(busy) <= room:
             return busy

@@ -23,12 +23,25 @@ MANY = 12
 
 @slotted(eq=False)
 class Branch:
-    """A step and those inside it. ``name`` is what its path adds to that of the branch around it."""
+    """A step and those inside it. ``name`` is what its path adds to that of the branch around it; ``over`` is when its
+    run ended, in microseconds (None: it has not)."""
 
     path: str
     name: str
     step: StepState | None = None
     inner: list[Branch] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    over: int | None = None
+
+    @property
+    def status(self) -> str:
+        """As it is shown: what has no end in a run that is over was stopped with it."""
+        if self.step is not None and (self.step.ended or self.over is None):
+            return self.step.status
+        if self.over is None:
+            return "running"
+        if self.step is not None or self.calls:
+            return "cancelled"
+        return "cancelled" if any(each.status == "cancelled" for each in self.inner) else "done"
 
     def walk(self) -> Iterator[Branch]:
         """The branch and all inside it, each before what it holds."""
@@ -109,7 +122,8 @@ def grow(state: RunState) -> list[Branch]:
         for part in split_path(path):
             branch = found.get(part)
             if branch is None:
-                branch = Branch(part, part[len(around.path) :].lstrip("/") if around else part)
+                name = part[len(around.path) :].lstrip("/") if around else part
+                branch = Branch(part, name, over=None if state.finished is None else state.finished_at)
                 found[part] = branch
                 (around.inner if around else top).append(branch)
             around = branch
@@ -133,8 +147,8 @@ def _lines(screen: Screen, branch: Branch, indent: str, now: int, depth: int | N
         return
     inner = branch.inner
     if depth is not None and len(inner) > MANY:
-        inner = [each for each in inner if each.step is None or each.step.status != "done"][:MANY]
-        rest = Counter(each.step.status for each in branch.inner if each.step is not None and each not in inner)
+        inner = [each for each in inner if each.step is None or each.status != "done"][:MANY]
+        rest = Counter(each.status for each in branch.inner if each.step is not None and each not in inner)
         told = ", ".join(f"{number} {status}" for status, number in sorted(rest.items()))
         if told:
             yield f"{indent}  {screen.style('… ' + told, 'dim', stream=stream)}"
@@ -145,7 +159,7 @@ def _lines(screen: Screen, branch: Branch, indent: str, now: int, depth: int | N
 def branch_line(screen: Screen, branch: Branch, now: int, *, stream: Any) -> str:
     """A step on one line: mark, name, status, attempt, time, tokens, cost, and what went wrong."""
     step = branch.step
-    status = step.status if step is not None else "running"
+    status = branch.status
     mark, color = MARKS.get(status, ("?", "dim"))
     parts = [screen.style(mark, color, stream=stream), one_line(branch.name, 60)]
     if branch.agents:
@@ -166,13 +180,15 @@ def step_facts(branch: Branch, now: int) -> list[str]:
     facts: list[str] = []
     if step is None and not branch.calls:
         return facts
-    status = "running" if step is None else step.status
+    status = branch.status
     if status not in ("done", "failed"):
         facts.append(status)
     if step is not None and step.attempt > 1:
         facts.append(f"attempt {step.attempt}")
     if step is not None and step.started_at is not None:
-        until = step.ended_at if step.ended and step.ended_at else now or step.ended_at or step.started_at
+        until = (
+            step.ended_at if step.ended and step.ended_at else branch.over or now or step.ended_at or step.started_at
+        )
         facts.append(elapsed(until - step.started_at))
     tokens, cost = branch.tokens, branch.cost
     if branch.calls:
@@ -198,10 +214,10 @@ def step_object(branch: Branch, *, io: bool) -> dict[str, Any]:
     """A step as programs read it; with ``io`` what it gave, too."""
     step = branch.step
     if step is None:
-        return {"path": branch.path, "status": None, **_team(branch)}
+        return {"path": branch.path, "status": None if branch.over is None else branch.status, **_team(branch)}
     found: dict[str, Any] = {
         "path": branch.path,
-        "status": step.status,
+        "status": branch.status,
         "attempt": step.attempt,
         "started_at": moment(step.started_at),
         "ended_at": moment(step.ended_at),

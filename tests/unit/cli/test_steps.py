@@ -86,3 +86,26 @@ def test_an_agent_says_who_had_control_how_often_it_spoke_and_what_it_used_itsel
         "path": "a", "status": None, "agents": ["desk", "clerk"], "turns": 2, "own_usd": None, "own_tokens": 11,
     }  # fmt: skip
     assert found[2]["own_usd"] == 0.000007
+
+
+def test_what_a_run_that_is_over_left_without_an_end_was_stopped_with_it() -> None:
+    state = RunState()
+    bodies = [
+        ("expanded", "m", {"count": 2}),
+        ("started", "m[0]/turn1", {"attempt": 1, "agent": "a"}),
+        ("done", "m[0]/turn1", {"cost": 0}),
+        ("started", "n/x", {"attempt": 1}),
+        ("done", "n/x", {}),
+    ]
+    for seq, (kind, path, body) in enumerate(bodies, start=1):
+        state.apply(Draft(kind, path, body), seq=seq, at=seq)  # pyright: ignore[reportArgumentType]
+    before = [each.status for branch in grow(state) for each in branch.walk()]
+    assert before == ["running", "running", "done", "running", "done"]
+    state.apply(Draft("run_finished", "", {"status": "limited"}), seq=9, at=9)
+    branches = grow(state)
+    after = [each.status for branch in branches for each in branch.walk()]
+    assert after == ["cancelled", "cancelled", "done", "done", "done"]
+    assert step_object(branches[0], io=False)["status"] == "cancelled"
+    assert step_object(branches[0].inner[0], io=False)["status"] == "cancelled"
+    lines = list(outline(Screen(Flags(color="never")), branches, 5_000_000, depth=None, stream=None))
+    assert not any("running" in line for line in lines)
