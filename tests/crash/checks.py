@@ -115,7 +115,9 @@ def _repeated(records: list[Record], lines: list[dict[str, Any]]) -> list[str]:
         allowed = 1 + lost[path] + failures[path]
         if count > allowed:
             found.append(f"(c) {path} began {count} times, {allowed} are explained")
-    turns = {r.path for r in records if r.kind == "started" and r.path.rpartition("/")[2].startswith("turn")}
+    turns = {
+        r.path for r in records if r.kind == "started" and r.path.rpartition("/")[2].startswith(("turn", "compact"))
+    }
     calls = sum(line["effect"] == "model" and line["phase"] == "begin" for line in lines)
     allowed = len(turns) + sum(lost[path] + failures[path] for path in turns)
     if calls > allowed:
