@@ -95,16 +95,23 @@ def absolute_url(named: Named) -> str:
 
 
 def _revealed(url: str) -> str:
-    """The URL with its references to secrets resolved."""
+    """The URL with its references to secrets resolved: percent-encoded where user, password and options stand, so that
+    any value is one.
+    """
     if "${{" not in url:
         return url
+    from urllib.parse import quote
+
     from orchestrator.app.secrets import SecretsMissing, secret_value
+
+    authority, user_ends, options = url.find("://"), url.rfind("@"), url.find("?")
 
     def value(match: re.Match[str]) -> str:
         found = secret_value(match[1])
         if not isinstance(found, str):
             raise SecretsMissing([found])
-        return found
+        encoded = 0 <= authority < match.start() < user_ends or 0 <= options < match.start()
+        return quote(found, safe="") if encoded else found
 
     return re.sub(r"\$\{\{\s*secrets\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}", value, url)
 
@@ -116,6 +123,11 @@ async def opened(named: Named, config: Config, *, create: bool, older: bool = Fa
     await store.open(create=create, older=older)
     try:
         yield store
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            # Whoever typed Ctrl-C waits for no store that does not answer.
+            store.abandon()
+        raise
     finally:
         await store.aclose()
 

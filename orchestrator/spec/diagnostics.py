@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -18,6 +19,12 @@ Format: TypeAlias = Literal["text", "concise", "json", "sarif", "github"]
 FORMATS: Final[tuple[Format, ...]] = ("text", "concise", "json", "sarif", "github")
 
 _WIDEST: Final = 160
+
+_IN_USER = re.compile(r"(://[^\s/:@]*:)(\S*)(?=@)")
+_STORE = re.compile(r"\b(?:postgres(?:ql)?|mysql|mariadb)\b[^:]*://")
+_IN_QUERY = re.compile(
+    r"([?&](?!(?:mode|pool|pooler|timeout|connect_timeout|ssl[a-z_-]*|user)=)[A-Za-z_-]+=)([^\s&\"']+)(?<!\$\{\{)"
+)
 
 
 class Severity(StrEnum):
@@ -165,7 +172,19 @@ def _line_of(text: str | None, line: int) -> str | None:
     if text is None:
         return None
     lines = _lines(text)
-    return lines[line - 1] if 1 <= line <= len(lines) else None
+    return _without_passwords(lines[line - 1]) if 1 <= line <= len(lines) else None
+
+
+def _without_passwords(line: str) -> str:
+    """The line with as many stars as characters where a URL of it may hold a password."""
+
+    def stars(found: re.Match[str]) -> str:
+        return found[1] + "*" * len(found[2])
+
+    if "://" not in line:
+        return line
+    hidden = _IN_USER.sub(stars, line)
+    return _IN_QUERY.sub(stars, hidden) if _STORE.search(line) else hidden
 
 
 @lru_cache(maxsize=4)

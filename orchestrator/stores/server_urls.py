@@ -70,6 +70,7 @@ OPTIONS = (
 _PLACE = re.compile(
     r"(?:(?P<who>[^/?]*)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:/?@]*)(?::(?P<port>[^/?@]*))?(?:/(?P<db>[^?]*))?"
 )
+_OPTION = re.compile(r"[A-Za-z_-]{1,40}")
 _PORTS = {"PostgreSQL": 5432, "MySQL": 3306, "MariaDB": 3306}
 MAX_POOL = 100
 
@@ -139,7 +140,11 @@ def parse_server(backend: str, rest: str, shown: str) -> ServerUrl:
     if found is None or not found["host"]:
         raise BadStoreUrl(shown, problem="the host is missing")
     if "@" in (found["db"] or ""):
-        raise BadStoreUrl(shown, problem="a slash stands before its @", hint="in a password, %2F is a slash")
+        raise BadStoreUrl(
+            shown,
+            problem="a slash stands before its @",
+            hint="write special characters percent-encoded: a slash is %2F",
+        )
     user, colon, password = (found["who"] or "").partition(":")
     options = _options(query, shown)
     given = frozenset(options)
@@ -174,10 +179,17 @@ def _options(query: str, shown: str) -> dict[str, str]:
     for item in query.split("&") if query else ():
         key, equals, value = item.partition("=")
         name = _NAMES.get(key.lower())
-        if name is None or not equals:
+        if (
+            not equals
+            or not _OPTION.fullmatch(key)
+            or (name is None and "password" in options)
+            or ("@" in value and name not in ("user", "password"))
+        ):  # perhaps the rest of a password
+            raise BadStoreUrl(shown, problem="it cannot be read", hint="write special characters percent-encoded")
+        if name is None:
             near = did_you_mean(key, OPTIONS)
             hint = f"did you mean {near}?" if near else f"it takes {', '.join(OPTIONS)}"
-            raise BadStoreUrl(shown, problem=f"unknown option {key[:40]!r}", hint=hint)
+            raise BadStoreUrl(shown, problem=f"unknown option {key!r}", hint=hint)
         if name in options:
             raise BadStoreUrl(shown, problem=f"option {key!r} is given twice")
         options[name] = unquote(value)

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote
 
 from orchestrator.errors import did_you_mean
 from orchestrator.frozen import frozen
 from orchestrator.journal.errors import BadStoreUrl
-from orchestrator.stores.server_urls import ServerUrl, parse_server
+from orchestrator.stores.server_urls import OPTIONS, ServerUrl, parse_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Mode: TypeAlias = Literal["rwc", "rw", "ro"]
 _MODES = ("rwc", "rw", "ro")
@@ -21,7 +24,9 @@ _BACKENDS = {"postgresql": "PostgreSQL", "postgres": "PostgreSQL", "mysql": "MyS
 _DRIVERS = {"PostgreSQL": ("", "asyncpg"), "MySQL": ("", "aiomysql"), "MariaDB": ("", "aiomysql")}
 _OPTIONS = ("mode", "timeout")
 _USER = re.compile(r"((?:[A-Za-z][A-Za-z0-9.+-]*:/+)?[^/:]*):.*@", re.DOTALL)
-_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+_BAD_PORT = re.compile(r"^([A-Za-z][A-Za-z0-9.+-]*:/+[^/:@?\[]*):(?![0-9]{1,5}(?:[/?]|$)).*", re.DOTALL)
+_PLAIN = frozenset({*OPTIONS, *_OPTIONS} - {"password"})
+"""Options whose values no message has to hide."""
 
 
 @frozen(kw_only=True)
@@ -82,8 +87,27 @@ def parse_url(text: str, *, base: Path | None = None) -> StoreUrl:
 
 
 def mask(text: str) -> str:
-    """``text`` without what may be a password: all between the user's colon and the last ``@``."""
-    return _SECRET_OPTION.sub(r"\1***", _USER.sub(r"\1:***@", text, count=1))
+    """``text`` without what may be a password: all between the user's colon and the last ``@``, what stands where a
+    port should, the values of options that are not known, and what is no option.
+    """
+    place, mark, query = text.partition("?")
+    if "@" in query:  # of a password with a question mark, or of an option's value: no telling which
+        scheme = _SCHEME.match(text)
+        return f"{scheme[1]}://***" if scheme and text[scheme.end() :].startswith("//") else "***"
+    place = _USER.sub(r"\1:***@", place, count=1)
+    place = place if "@" in place else _BAD_PORT.sub(r"\1:***", place)
+    return place + mark + "&".join(_masked(query.split("&")))
+
+
+def _masked(items: list[str]) -> Iterator[str]:
+    after_password = False
+    for item in items:
+        key, equals, _ = item.partition("=")
+        if not item or (equals and key.lower() in _PLAIN):
+            yield item
+        else:  # after a password, perhaps the rest of it
+            yield f"{key}=***" if equals and not after_password else "***"
+        after_password |= key.lower() == "password"
 
 
 def _looks_like_a_file(text: str) -> bool:

@@ -97,6 +97,21 @@ def test_problems_have_their_places(project: Path, text: str, expected: list[tup
     assert [(one.code, one.mark.line, one.mark.column) for one in raised.value.diagnostics if one.mark] == expected
 
 
+def test_any_secret_can_be_a_password(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PW", "a:b/c?d#e@f%40 g&h")
+    config = load_config(environ=env(project))
+    for url in (
+        "postgresql://me:${{ secrets.PW }}@host:5433/runs?pool=3",
+        "postgresql://me@host:5433/runs?password=${{secrets.PW}}&pool=3",
+    ):
+        store = build_store(Named(url, project, "test"), config)
+        assert isinstance(store, ServerStore)
+        place = store._url  # pyright: ignore[reportPrivateUsage]
+        assert (place.password, place.host, place.port, place.pool) == ("a:b/c?d#e@f%40 g&h", "host", 5433, 3)
+    monkeypatch.setenv("PW", "sqlite:x?mode=ro")
+    assert isinstance(build_store(Named("${{ secrets.PW }}", project, "test"), config), SqliteStore)
+
+
 def test_pool_and_timeouts_go_to_the_store_unless_its_url_says_otherwise(project: Path) -> None:
     user_config(project, '[timeouts]\nconnect = "2s"\nlock = "1s"')
     (project / "orch.toml").write_text('pool = 7\n[timeouts]\nconnect = "3s"\nstatement = "1m"\n')

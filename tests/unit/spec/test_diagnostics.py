@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from orchestrator.errors import Exit
 from orchestrator.spec.diagnostics import (
     Diagnostic,
@@ -68,6 +70,21 @@ def test_carets_stand_under_wide_characters_tabs_and_the_end_of_a_line() -> None
     assert under("a:", 3, 3) == ["a:", "  ^"]
     assert under("a: |\n  b", 4, 4, end_line=2) == ["a: |", "   ^"]
     assert under("a: {b: [\n]}", 4, 3, end_line=2) == ["a: {b: [", "   ^^^^^"]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("store: postgresql://me:sesame@h/d", "store: postgresql://me:******@h/d"),
+        ("store: postgresql://me:se?s/a@me@h/d", "store: postgresql://me:*********@h/d"),
+        ("store: mysql://h/d?pasword=sesame&pool=2", "store: mysql://h/d?pasword=******&pool=2"),
+        ("store: mysql://me:${{ secrets.PW }}@h/d", "store: mysql://me:${{ secrets.PW }}@h/d"),
+        ("url: https://h:80/d?q=word", "url: https://h:80/d?q=word"),
+    ],
+)
+def test_no_line_shows_the_password_of_an_url(line: str, shown: str) -> None:
+    found = render_text(Diagnostic("E920", "no", Mark("a", 1, 8, 1, len(line) + 1)), {"a": line})
+    assert f"1 | {shown}\n  |        {'^' * (len(line) - 7)}\n" in found
 
 
 def test_a_long_line_is_cut_around_its_place() -> None:

@@ -103,7 +103,7 @@ SERVERS_REFUSED = [
     ("postgresql://ada:ses/ame@host/db", "a slash stands before"),
     ("postgresql://ada:sesame@host/db?sslmod=require", "unknown option"),
     ("postgresql://ada:sesame@host/db?sslmode=maybe", "sslmode is one of"),
-    ("postgresql://ada:sesame@host/db?sslmode", "unknown option"),
+    ("postgresql://ada:sesame@host/db?sslmode", "it cannot be read"),
     ("postgresql://ada:sesame@host/db?pool=1", "pool is a number"),
     ("postgresql://ada:sesame@host/db?pool=1000", "pool is a number"),
     ("postgresql://ada:sesame@host/db?timeout=0", "timeout is a number"),
@@ -225,6 +225,18 @@ def test_no_encryption_where_none_is_wanted() -> None:
         "nonsense://host?token=sesame&x=1",
         "sqlite://ada:sesame@host/x.db",
         "ada:sesame@host",
+        "postgresql://host/db?pasword=sesame",
+        "postgresql://ada@host/db?pool=many&pasword=sesame",
+        "postgresql://ada:ses?sesame@host/db",
+        "postgresql://ada:ses?sesame=1@host/db",
+        "postgresql://ada:ses?pool=sesame@host/db",
+        "postgresql://ada:sesame?x@host/db",
+        "postgresql://ada:s#sesame/me@host/db",
+        "postgresql://ada:sesame/me?x@host/db",
+        "postgresql://ada:sesame?x",
+        "mysql://host/db?password=a&sesame=1",
+        "mysql://host/db?password=a&sesame",
+        "mysql://host/db?password=a@sesame&pool=many",
     ],
 )
 def test_no_message_shows_a_password(text: str) -> None:
@@ -232,6 +244,14 @@ def test_no_message_shows_a_password(text: str) -> None:
     with pytest.raises(BadStoreUrl) as caught:
         open_store(text)
     assert "sesame" not in f"{caught.value} {caught.value!r} {caught.value.hint}"
+
+
+def test_what_is_no_password_is_shown() -> None:
+    assert mask("postgresql://host:5432/db?sslmode=maybe&pool=3") == ("postgresql://host:5432/db?sslmode=maybe&pool=3")
+    assert mask("postgresql://[::1]:5432/db?pasword=x") == "postgresql://[::1]:5432/db?pasword=***"
+    with pytest.raises(BadStoreUrl, match="unknown option 'pasword'") as caught:
+        parse_url("postgresql://host/db?pasword=sesame")
+    assert caught.value.hint == "did you mean password?"
 
 
 def test_the_settings_reach_the_store(tmp_path: Path) -> None:
