@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import anyio
 
@@ -30,6 +30,30 @@ if TYPE_CHECKING:
     from orchestrator.tools.redact import RedactedStream, Redactor
 
 _EXIT_OF = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM}
+
+_LATE = 2.0
+"""Seconds that a stop waits for a store which is not known to be away, once nothing runs any more."""
+
+_LOOK = 0.05
+
+
+class NotRecorded(OrchError):
+    """A run was stopped by a signal while its store did not take what happened last."""
+
+    code: ClassVar[str] = "E917"
+    exit: ClassVar[Exit] = Exit.SIGINT
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            "stopped without the store: what was not recorded is in doubt, or done again, as its effect says",
+            hint=f"`orch resume {run_id}` goes on with the run once the store is back" if run_id else None,
+        )
+
+
+class NotRecordedTerminated(NotRecorded):
+    """The same, by SIGTERM."""
+
+    exit: ClassVar[Exit] = Exit.SIGTERM
 
 
 class Show:
@@ -216,27 +240,46 @@ async def _beside(
 ) -> RunEnd | OrchError:
     """What ``act`` gives or raises, while signals are heard and the screen is drawn."""
     found: list[RunEnd | OrchError] = []
+    waiting = anyio.CancelScope()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_signals, host, show, caught)
+        tasks.start_soon(_signals, host, show, caught, waiting)
         tasks.start_soon(show.watcher.pump)
         if show.prompter is not None:
             host.attend(somebody=True)
             tasks.start_soon(show.prompter.serve, host, store, show.watcher)
         try:
-            found.append(await act(host))
+            with waiting:
+                found.append(await act(host))
         except OrchError as error:
             found.append(error)
         tasks.cancel_scope.cancel()
+    if not found:
+        kind = NotRecorded if caught[0] == Exit.SIGINT else NotRecordedTerminated
+        return kind(show.recorded)
     return found[0]
 
 
-async def _signals(host: Host, show: Show, caught: list[int]) -> None:
+async def _signals(host: Host, show: Show, caught: list[int], waiting: anyio.CancelScope) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-        async for number in received:
-            if not caught:
-                show.stopping()
-            host.stop(now=bool(caught))
-            caught.append(_EXIT_OF[number])
+        async with anyio.create_task_group() as tasks:
+            async for number in received:
+                if not caught:
+                    show.stopping()
+                host.stop(now=bool(caught))
+                tasks.start_soon(_give_up, host, waiting, 0.0 if caught else host.settings.grace)
+                caught.append(_EXIT_OF[number])
+
+
+async def _give_up(host: Host, waiting: anyio.CancelScope, seconds: float) -> None:
+    """After so many seconds, end the wait of a stopped host for a store that is away, or does not answer."""
+    await anyio.sleep(seconds)
+    since = anyio.current_time()
+    while host.writer.away is None and anyio.current_time() - since < _LATE:
+        await anyio.sleep(_LOOK)
+        if host.performing:
+            since = anyio.current_time()
+    host.store.abandon()
+    waiting.cancel()
 
 
 @contextmanager

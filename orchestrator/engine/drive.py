@@ -119,6 +119,11 @@ class RunDriver:
             self._cancel_running()
         self._wake.set()
 
+    @property
+    def performing(self) -> bool:
+        """Whether an effect is under way."""
+        return bool(self._running)
+
     def take(self, rows: Sequence[InboxRow]) -> None:
         """Take up what was sent to the run."""
         drafts, consumed = self._sorted(rows)

@@ -250,6 +250,11 @@ class Host:
             driver.stop(now=self._stopped == "now")
 
     @property
+    def performing(self) -> bool:
+        """Whether an effect is under way here. Where none is, a host that was stopped waits for the store alone."""
+        return any(driver.performing for driver in self._drivers.values())
+
+    @property
     def attended(self) -> bool:
         """Whether somebody beside this process answers questions: runs stay for that, and do not park."""
         return self._attended

@@ -138,6 +138,11 @@ class StoreUnavailable(StoreError):
         super().__init__(f"the store {store} is away: {reason}", hint="try again once it is back")
 
 
+def not_waited_for(store: str) -> StoreUnavailable:
+    """What whoever still waits for an abandoned store is told."""
+    return StoreUnavailable(store, reason="it is not waited for any more")
+
+
 class StoreLocked(StoreError):
     """Another program holds the database's lock. ``seconds`` is how long we waited."""
 

@@ -360,6 +360,12 @@ class Store(Protocol):
         """Give back everything. Safe to call twice."""
         ...
 
+    def abandon(self) -> None:
+        """Wait for nothing any more: what is asked is left to itself, and its callers get ``StoreUnavailable`` at once,
+        as does all that is asked later. What comes next is ``aclose``, which does not wait either.
+        """
+        ...
+
     async def migrate(self) -> list[int]:
         """Bring the tables up to date; the versions that were applied. Safe while others do the same."""
         ...

@@ -25,15 +25,29 @@ class Lane:
         self._queue: SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]] | None] = (
             SimpleQueue()
         )
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._gone: Exception | None = None
         self._thread = Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
     async def call(self, work: Callable[[], T]) -> T:
         """What ``work`` returns or raises, in the lane's thread: one hop there, one back."""
+        if self._gone is not None:
+            raise self._gone
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.put((loop, future, work))
-        return await future
+        self._waiting.add(future)
+        try:
+            return await future
+        finally:
+            self._waiting.discard(future)
+
+    def abandon(self, error: Exception) -> None:
+        """Have all that wait, and all that call from now on, get ``error``. What is being done is left behind."""
+        self._gone = error
+        for future in self._waiting:
+            _fail(future, error)
 
     def close(self) -> None:
         """End the thread after all that was called."""

@@ -69,6 +69,9 @@ class MemoryStore:
     async def aclose(self) -> None:
         """There is nothing to close: what was written stays until the object goes."""
 
+    def abandon(self) -> None:
+        """There is nobody to wait for."""
+
     async def migrate(self) -> list[int]:
         return []
 

@@ -138,6 +138,13 @@ class Pool:
         else:
             session.abandon()
 
+    def abandon(self) -> None:
+        """Throw away what lies here, without a word."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        for _, session in idle:
+            session.abandon()
+
     async def aclose(self) -> None:
         """Close what lies here; what is out is closed when it comes back."""
         self._closed = True

@@ -22,6 +22,7 @@ from orchestrator.journal.errors import (
     StoreFailed,
     Unknown,
     UnknownBlob,
+    not_waited_for,
 )
 from orchestrator.journal.records import GENESIS, Record, Row, decode_all, pack_blob, unpack_blob
 from orchestrator.journal.store import ALL_RUNS, InboxRow, Owner, RunFilter, RunRow
@@ -63,6 +64,7 @@ class ServerBase(ABC):
         self._clock = clock
         self._open_pool: Pool | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._abandoned = False
 
     @property
     def name(self) -> str:
@@ -96,7 +98,9 @@ class ServerBase(ABC):
         self._open_pool = Pool(self.name, self._connect, size=self._url.pool, wait=self._url.timeout)
         try:
             await self._whole(lambda: self._open(create=create, older=older))
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self.abandon()
             await self.aclose()
             raise
 
@@ -116,8 +120,15 @@ class ServerBase(ABC):
         while self._tasks:
             await asyncio.wait(self._tasks)
         pool, self._open_pool = self._open_pool, None
-        if pool is not None:
+        if pool is not None and self._abandoned:
+            pool.abandon()
+        elif pool is not None:
             await pool.aclose()
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        for task in self._tasks:
+            task.cancel()
 
     async def migrate(self) -> list[int]:
         return await self._whole(self._migrate)
@@ -159,10 +170,17 @@ class ServerBase(ABC):
 
     async def _whole(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What ``work`` gives; it comes to its end even where nobody waits for it any more."""
+        if self._abandoned:
+            raise not_waited_for(self.name)
         task = asyncio.ensure_future(work())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise not_waited_for(self.name) from None
+            raise
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

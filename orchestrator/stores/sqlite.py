@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.clock import SystemClock
 from orchestrator.ids import new_nonce
-from orchestrator.journal.errors import NoSuchRun, SchemaOlder, Unknown, UnknownDriver
+from orchestrator.journal.errors import NoSuchRun, SchemaOlder, Unknown, UnknownDriver, not_waited_for
 from orchestrator.journal.store import ALL_RUNS, Swept
 from orchestrator.stores import schema, texts
 from orchestrator.stores.connection import Connection
@@ -48,6 +48,7 @@ class SqliteStore:
         self._looking = SqliteUpkeep(self._reader, self._sql, self._clock)
         self._lanes: tuple[Lane, Lane] | None = None
         self._drivers: dict[str, Driver] = {}
+        self._abandoned = False
 
     @property
     def name(self) -> str:
@@ -61,7 +62,9 @@ class SqliteStore:
         self._lanes = (Lane("orch-sqlite-writer"), Lane("orch-sqlite-reader"))
         try:
             await self._write(lambda: self._open(create=create, older=older))
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self.abandon()
             await self.aclose()
             raise
 
@@ -79,11 +82,20 @@ class SqliteStore:
         lanes, self._lanes = self._lanes, None
         if lanes is None:
             return
+        if self._abandoned:
+            for lane in lanes:
+                lane.close()
+            return
         for lane, connection in zip(reversed(lanes), (self._reader, self._db), strict=True):
             try:
                 await lane.call(connection.close)
             finally:
                 lane.close()
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        for lane in self._lanes or ():
+            lane.abandon(not_waited_for(self.name))
 
     async def migrate(self) -> list[int]:
         return await self._write(lambda: schema.provision(self._db, self._sql, self._clock.now(), upgrade=True))

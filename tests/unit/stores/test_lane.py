@@ -66,3 +66,16 @@ def test_a_loop_that_is_closed_hears_nothing() -> None:
     lanes[0].close()
     lanes[0]._thread.join(5)
     assert not lanes[0]._thread.is_alive()
+
+
+async def test_whoever_waits_for_an_abandoned_lane_is_told_at_once() -> None:
+    lane, gate = Lane("test"), threading.Event()
+    waits = asyncio.ensure_future(lane.call(lambda: gate.wait(5)))
+    await asyncio.sleep(0)
+    lane.abandon(LookupError())
+    with pytest.raises(LookupError):
+        await waits
+    with pytest.raises(LookupError):
+        await lane.call(lambda: 7)
+    gate.set()
+    lane.close()
