@@ -31,8 +31,10 @@ def answer(
     """Answer a question of a run: approve a call, or deny it."""
     session = begin(context)
     refuse(value=value)
-    if choice is None or choice not in WORDS:
-        raise BadFlag("--choice", choice or "", problem="expected approve or deny")
+    if choice is None:
+        raise BadFlag("--choice", None, problem="say `--choice approve`, or `--choice deny`")
+    if choice not in WORDS:
+        raise BadFlag("--choice", choice, problem="expected approve or deny")
     run_id, question, driven = run_async(lambda: _answer(session, run, step, choice, comment))
     if session.flags.machine:
         session.screen.data({"format": "orch.status/1", "run": run_id, "step": question.path, "status": WORDS[choice]})

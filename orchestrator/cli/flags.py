@@ -17,13 +17,14 @@ Color = Literal["auto", "always", "never"]
 
 
 class BadFlag(OrchError):
-    """A flag or variable has a value that it does not take."""
+    """A flag or variable has a value that it does not take, or none (None) where it needs one."""
 
     code = "E001"
     exit: ClassVar[Exit] = Exit.USAGE
 
-    def __init__(self, flag: str, value: str, *, problem: str) -> None:
-        super().__init__(f"{flag} does not take {value[:80]!r}: {problem}")
+    def __init__(self, flag: str, value: str | None, *, problem: str) -> None:
+        wrong = "is missing" if value is None else f"does not take {value[:80]!r}"
+        super().__init__(f"{flag} {wrong}: {problem}")
 
 
 class NoFolder(OrchError):

@@ -127,5 +127,5 @@ class Prompter:
 
 def _details(question: Question) -> str:
     body: dict[str, Any] = question.body
-    shown = {name: body.get(name) for name in ("tool", "args", "attempt", "request")}
+    shown = {name: body[name] for name in ("tool", "args", "call", "attempt", "request") if name in body}
     return json_text({"step": question.path, **shown}, indent=2)

@@ -7,6 +7,7 @@ every resume. An approval holds for the hash of the exact call that a person was
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from orchestrator.agents.builtin import FILE_OPERATIONS
@@ -31,6 +32,22 @@ TEXT = 4_000
 
 WHOLE = 24_000
 """Characters of all that it shows: a question fits a record."""
+
+CALL_TEXT = 1_000
+"""Characters of one text of what would be performed, a script among them."""
+
+CALL_WHOLE = 8_000
+"""Characters of all of it."""
+
+_PERFORMED = {
+    "shell": ("launcher", "argv", "script", "shell", "args", "stdin", "env", "dir"),
+    "http": ("method", "url", "query", "headers", "json", "body"),
+    "python": ("ref", "dir"),
+    "files": ("root",),
+}
+"""What of a request a question shows, by the kind of the tool; arguments have a place of their own."""
+
+_MARKER = re.compile("\0secret:([^\0]*)\0")
 
 _PATHS = frozenset({"path"})
 
@@ -148,11 +165,13 @@ def request_of(config: CallConfig, intent: Intent, args: Mapping[str, Any]) -> s
 
 
 def question(config: CallConfig, intent: Intent, args: Mapping[str, Any], request: str) -> dict[str, Any]:
-    """The body of ``waiting``."""
+    """The body of ``waiting``; ``call`` is what would be performed, as far as the arguments do not tell."""
+    call = _performed(config.tool, intent)
     return {
         "reason": "approval",
         "tool": name_of(config),
         "args": shown(dict(args)),
+        **({"call": call} if call else {}),
         "request": request,
         "attempt": intent.attempt,
     }
@@ -169,20 +188,39 @@ def refusal(name: str, answer: Mapping[str, Any]) -> str:
     return f"{answer.get('by') or 'a person'} did not approve `{name}`{comment}"
 
 
-def shown(value: Any) -> Any:
-    """Arguments for a person to read: long texts are cut, and say by how much."""
-    cut = _cut(value)
-    whole = dumps(cut)
-    if len(whole) <= WHOLE:
-        return cut
-    return f"{whole[:WHOLE]}… ({len(dumps(value)) - WHOLE} more characters)"
+def _performed(tool: ToolDef, intent: Intent) -> Any:
+    request = intent.request
+    if tool.kind == "http":
+        request = {"method": "GET" if request.keys().isdisjoint(("json", "body")) else "POST", **request}
+    keys = [key for key in _PERFORMED.get(tool.kind, ()) if request.get(key) not in (None, [], {})]
+    return shown(_named({key: request[key] for key in keys}), text=CALL_TEXT, whole=CALL_WHOLE)
 
 
-def _cut(value: Any) -> Any:
+def _named(value: Any) -> Any:
+    """A value with the names of its secrets instead of their markers."""
     if isinstance(value, str):
-        return value if len(value) <= TEXT else f"{value[:TEXT]}… ({len(value) - TEXT} more characters)"
+        return _MARKER.sub(r"***\1***", value)
     if isinstance(value, list):
-        return [_cut(item) for item in cast("list[Any]", value)]
+        return [_named(item) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {key: _cut(item) for key, item in cast("dict[str, Any]", value).items()}
+        return {key: _named(item) for key, item in cast("dict[str, Any]", value).items()}
+    return value
+
+
+def shown(value: Any, *, text: int = TEXT, whole: int = WHOLE) -> Any:
+    """Arguments for a person to read: long texts are cut, and say by how much."""
+    cut = _cut(value, text)
+    all_of_it = dumps(cut)
+    if len(all_of_it) <= whole:
+        return cut
+    return f"{all_of_it[:whole]}… ({len(dumps(value)) - whole} more characters)"
+
+
+def _cut(value: Any, most: int) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= most else f"{value[:most]}… ({len(value) - most} more characters)"
+    if isinstance(value, list):
+        return [_cut(item, most) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: _cut(item, most) for key, item in cast("dict[str, Any]", value).items()}
     return value

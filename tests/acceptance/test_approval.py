@@ -90,6 +90,21 @@ def test_a_question_is_answered_from_another_process(folder: Path) -> None:
     assert orch(folder, "verify", "@last", *STORE).returncode == 0
 
 
+def test_the_question_of_a_tool_in_place_shows_what_it_would_do(folder: Path) -> None:
+    (folder / "place.yaml").write_text(
+        'version: 1\nname: place\nsteps:\n  rm: {tool: {shell: {argv: [rm, "\\e[2Kx"]}, approve: always}}\n'
+    )
+    done = orch(folder, "run", "place.yaml", *STORE)
+    assert document(done, 5)["waits"][0]["call"] == {"argv": ["rm", "\x1b[2Kx"]}
+    told = 'tool argv=["rm","\\u001b[2Kx"]'
+    assert f"rm needs an approval: {told}" in done.stderr
+    for args in (("show", "@last"), ("show", "@last", "--tree"), ("logs", "@last")):
+        said = orch(folder, *args, *STORE, "--color", "always")
+        assert "[2Kx" in said.stdout
+        assert "\x1b[2K" not in said.stdout
+    assert "say `--choice approve`, or `--choice deny`" in orch(folder, "answer", "@last", *STORE).stderr
+
+
 def test_a_no_fails_the_step_with_its_reason(folder: Path) -> None:
     document(orch(folder, "run", "step.yaml", *STORE), 5)
     document(orch(folder, "answer", "@last", "ship", "--choice", "deny", "--comment", "too many", *STORE), 0)

@@ -112,8 +112,20 @@ def describe_wait(wait: dict[str, Any]) -> str:
 
 
 def told_call(wait: dict[str, Any], width: int = 200) -> str:
-    """The call that an approval is asked for, on one line."""
-    return one_line(f"{wait.get('tool')} {json_text(wait.get('args'))}", width)
+    """The call that an approval is asked for, on one line: its tool, its arguments, and what would be performed."""
+    args, call = wait.get("args"), wait.get("call")
+    told = [] if call and not args else [one_line(json_text(args), width // 2 if call else width)]
+    if isinstance(call, dict):
+        shown = cast("dict[str, Any]", call)
+        keys = sorted(shown, key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST))
+        told += [f"{key}={json_text(shown[key])}" for key in keys]
+    elif call:
+        told.append(json_text(call))
+    return one_line(" ".join([str(wait.get("tool")), *told]), width)
+
+
+_FIRST = ("method", "url", "launcher", "argv", "script", "args", "ref")
+"""What of a call is told first; a line is soon full."""
 
 
 def _old_driver(driver: dict[str, Any] | None) -> str:

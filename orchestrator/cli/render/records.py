@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.render.end import told_call
 from orchestrator.cli.render.text import one_line
 from orchestrator.cli.render.values import MARKS, moment, money, short_json
 
@@ -50,7 +51,7 @@ def heart(record: Record) -> str:
         case "started":
             return f"attempt {body['attempt']}" if body.get("attempt", 1) > 1 else ""
         case "waiting" if body.get("reason") == "approval":
-            return one_line(f"approval: {body.get('tool')} {short_json(body.get('args'), 100)}", 160)
+            return one_line(f"approval: {told_call(body, 150)}", 160)
         case "answered":
             comment = f": {body['comment']}" if body.get("comment") else ""
             return one_line(f"{body.get('choice')} by {body.get('by')}{comment}", 160)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.engine.permissions import TEXT, WHOLE, shown
+from orchestrator.expr import secret_marker
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import (
     AgentConfig,
@@ -89,6 +90,42 @@ def test_a_call_that_needs_an_approval_waits_for_one() -> None:
     world.play()
     assert outcome(world) == {"a": 2}
     crashed_everywhere(world)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "call"),
+    [
+        ("shell", {"argv": ["rm", "-rf", "/important"], "args": None}, {"argv": ["rm", "-rf", "/important"]}),
+        ("shell", {"script": "x" * 5_000}, {"script": "x" * 1_000 + "… (4000 more characters)"}),
+        ("shell", {"argv": ["x" * 900] * 20}, '{"argv":["' + "x" * 900),
+        (
+            "shell",
+            {"argv": ["x"], "env": {"KEY": f"k-{secret_marker('KEY')}"}},
+            {"argv": ["x"], "env": {"KEY": "k-***KEY***"}},
+        ),
+        ("http", {"url": "http://x/", "auth": {"bearer": "t"}}, {"method": "GET", "url": "http://x/"}),
+        ("http", {"url": "http://x/", "json": 1}, {"method": "POST", "url": "http://x/", "json": 1}),
+        ("http", {"url": "http://x/", "method": "PUT", "json": 0}, {"method": "PUT", "url": "http://x/", "json": 0}),
+        ("python", {"ref": "a:b", "search": ["/x"]}, {"ref": "a:b"}),
+        ("files", {"root": "/r"}, {"root": "/r"}),
+    ],
+)
+def test_a_question_shows_what_would_be_performed(kind: Any, config: dict[str, Any], call: Any) -> None:
+    definition = ToolDef(
+        name="tool", kind=kind, approve="true", config={name: Const(value) for name, value in config.items()}
+    )
+    node = Node(name="a", id="a", kind="tool", config=CallConfig(tool=definition))
+    world = World(graph(node)).play()
+    question = world.state.steps["a"].waiting
+    assert question is not None
+    assert question["args"] == {}
+    if isinstance(call, str):
+        assert question["call"].startswith(call)
+        assert len(question["call"]) < 8_100
+    else:
+        assert question["call"] == call
+    answer(world)
+    assert outcome(world.play()) == {}
 
 
 def test_a_denied_call_fails_and_says_who_denied_it() -> None:
