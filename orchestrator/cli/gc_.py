@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.cli.flags import BadFlag
 from orchestrator.cli.render.text import one_line
-from orchestrator.cli.render.values import count, local_time, table
+from orchestrator.cli.render.values import count, local_time, parse_ago, table
 from orchestrator.cli.session import Session, begin, run_async
 from orchestrator.errors import Exit, OrchError
 
@@ -61,12 +61,11 @@ def gc(
 
 
 def _before(age: str) -> int:
-    from orchestrator.app.config import duration
     from orchestrator.clock import SystemClock
 
     try:
-        return SystemClock().now() - int(duration(age) * 1_000_000)
-    except (ValueError, OverflowError) as error:
+        return parse_ago(age, SystemClock().now())
+    except ValueError as error:
         raise BadFlag("--older-than", age, problem=str(error)) from None
 
 

@@ -14,6 +14,8 @@ from orchestrator.cli.session import Session, begin, run_async
 if TYPE_CHECKING:
     from orchestrator.journal.store import RunFilter, RunRow
 
+_MOST = 2**31 - 1
+
 
 def list_runs(
     context: typer.Context,
@@ -69,6 +71,8 @@ def _filter(
         if not separator:
             raise BadFlag("--label", text, problem="expected name=value")
         pairs[key] = value
+    if limit > _MOST:
+        raise BadFlag("--limit", str(limit), problem=f"expected at most {_MOST}")
     try:
         start = None if since is None else parse_since(since, SystemClock().now())
     except (ValueError, OverflowError):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+_LONGEST_AGO = 9_000_000_000_000
+"""Seconds, whose microseconds fit into 64 bits."""
+
 MARKS = {
     "done": ("✓", "green"),
     "failed": ("✗", "red"),
@@ -78,14 +81,22 @@ def parse_since(text: str, now: int) -> int:
     """Microseconds since the epoch of RFC 3339, a date, or a duration back from ``now``. Raises ValueError."""
     from datetime import datetime
 
-    from orchestrator.app.config import duration
-
     try:
-        return now - int(duration(text) * 1_000_000)
+        return parse_ago(text, now)
     except ValueError:
         pass
     found = datetime.fromisoformat(text)
     return int(found.astimezone().timestamp() * 1_000_000)
+
+
+def parse_ago(text: str, now: int) -> int:
+    """Microseconds since the epoch of a duration back from ``now``. ValueError where no store could hold them."""
+    from orchestrator.app.config import duration
+
+    seconds = duration(text)
+    if seconds > _LONGEST_AGO:
+        raise ValueError("it is longer ago than a store can say")
+    return now - int(seconds * 1_000_000)
 
 
 def table(head: list[str], rows: list[list[str]], *, right: frozenset[int] = frozenset()) -> str:

@@ -144,6 +144,8 @@ def test_processes_that_were_killed_are_forgotten_after_a_day(folder: Path, orch
     [
         (["--older-than", "30"], "is not a duration"),
         (["--older-than", "-1d"], "is not a duration"),
+        (["--older-than", "99999999999d"], "--older-than does not take '99999999999d'"),
+        (["--older-than", f"{'9' * 400}d"], "longer ago than a store can say"),
         (["--status", "running"], "only runs that have ended go"),
         (["--status", "dnoe"], "only runs that have ended go"),
         ([], "nobody said that they may"),

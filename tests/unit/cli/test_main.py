@@ -54,6 +54,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["run", "one.yaml", "--model", "default"], 2, "expected name=value"),
         (["list", "--color", "pink"], 2, "expected auto, always or never"),
         (["list", "--nope"], 2, "No such option"),
+        (["list", "--since", "99999999999d"], 2, "error[E001]: --since does not take '99999999999d'"),
+        (["list", "--limit", "99999999999999999999"], 2, "error[E001]: --limit does not take"),
         (["-C", "nowhere", "list"], 2, "-C does not take"),
         (["show", "@last"], 3, "there is no run"),
         (["show", "../etc"], 2, "is no run id"),
