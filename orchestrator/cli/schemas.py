@@ -89,7 +89,9 @@ _DIAGNOSTIC = _object({
     "file": _MAYBE_TEXT,
     **_PLACE, "notes": _list({"type": "object"}),
 })  # fmt: skip
-_COST = _object({"usd": _USD, "settled_usd": _USD, "open_usd": _USD, "lost_usd": _USD, "tokens": _COUNT})
+_COST = _object(
+    {"usd": _USD, "settled_usd": _USD, "open_usd": _USD, "lost_usd": _USD, "tokens": _COUNT, "lost_tokens": _COUNT}
+)
 _GRAPH = _object({
     "format": _format("graph"),
     "name": _TEXT,

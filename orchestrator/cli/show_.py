@@ -113,6 +113,7 @@ class _View:
             "open_usd": usd(state.reserved),
             "lost_usd": usd(state.lost),
             "tokens": state.tokens,
+            "lost_tokens": state.lost_tokens,
         }
 
     # --- for people ---
@@ -141,8 +142,8 @@ class _View:
             for each in ([branch] if depth else branch.walk())
         ]
         rows.append(["total", count(self.state.tokens), money(self.spend)])
-        if self.state.lost:
-            rows.append(["of it lost", "", money(self.state.lost)])
+        if self.state.lost or self.state.lost_tokens:
+            rows.append(["of it lost", count(self.state.lost_tokens), money(self.state.lost)])
         self.screen.data_text(table(["STEP", "TOKENS", "COST"], rows, right=frozenset({1, 2})))
 
     def _head(self) -> list[str]:

@@ -131,6 +131,7 @@ class RunState:
         self.settled = 0
         self.reserved = 0
         self.lost = 0
+        self.lost_tokens = 0
         self.tokens = 0
         self.taken: dict[tuple[str, str], int] = {}
         self.unpriced = False
@@ -195,6 +196,10 @@ class RunState:
         step.lost = True
         self.reserved -= step.reserve
         self.lost += step.reserve
+        tokens = step.need.get("tokens", 0)
+        self.lost_tokens += tokens
+        self.tokens += tokens
+        step.tokens += tokens
         step.cost = None if step.cost is None else step.cost + step.reserve
         step.reserve = 0
 
@@ -237,7 +242,7 @@ class RunState:
         step.open = False
         del self.opens[step.path]
         self.reserved -= step.reserve
-        tokens = body.get("tokens") or 0
+        tokens = body.get("tokens") or taken.get("tokens", 0)
         cost = body.get("cost", 0)
         if cost is None and step.reserve:
             cost = step.reserve

@@ -52,10 +52,10 @@ def test_a_reservation_is_spent_until_it_is_settled() -> None:
     ids=["no usage", "no price", "free", "more than was reserved", "never began"],
 )
 def test_what_an_end_does_not_say_costs_what_was_reserved(body: dict[str, Any], usd: int, tokens: int) -> None:
-    totals = folded(started(), Draft("failed", "a/turn1", {"attempt": 1, "code": "x", "message": "", **body})).totals(
-        ""
-    )
+    state = folded(started(), Draft("failed", "a/turn1", {"attempt": 1, "code": "x", "message": "", **body}))
+    totals = state.totals("")
     assert (totals.spent("usd"), totals.spent("tokens"), totals.spent("model_calls")) == (usd, tokens, 1)
+    assert (state.tokens, state.steps["a/turn1"].tokens) == (tokens, tokens)
 
 
 def test_a_lost_attempt_stays_charged_and_a_second_one_counts_as_well() -> None:
@@ -63,6 +63,7 @@ def test_a_lost_attempt_stays_charged_and_a_second_one_counts_as_well() -> None:
     totals = state.totals("a")
     assert (totals.lost["usd"], totals.open["usd"], totals.spent("model_calls")) == (100, 100, 2)
     assert state.spend == 200
+    assert (state.tokens, state.lost_tokens, state.steps["a/turn1"].tokens) == (50, 50, 50)
 
 
 def test_an_attempt_in_doubt_is_lost() -> None:
