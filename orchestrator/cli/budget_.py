@@ -16,7 +16,7 @@ from orchestrator.errors import Exit, OrchError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.app.budgets import Line
+    from orchestrator.app.budgets import Bound, Line
     from orchestrator.app.runs import Found
 
 DIMENSIONS = ("usd", "tokens", "time", "deadline", "model_calls", "tool_calls", "agents", "depth")
@@ -62,7 +62,7 @@ def budget(
         accounts = [line.document() for line in lines]
         session.screen.data({"format": "orch.budget/1", "run": run_id, "status": status, "accounts": accounts})
     else:
-        session.screen.data_text(_table(lines))
+        session.screen.data_text(budget_table(lines))
     if amounts and status == "paused":
         session.screen.say(f"next: orch resume {run_id}")
     return 0
@@ -153,9 +153,10 @@ async def _add(session: Session, found: Found, path: str, amounts: dict[str, int
         await host.reopen(found.row.run_id, [Draft("budget_added", path, body | {"by": sender()})], reason="limit")
 
 
-def _table(lines: list[Line]) -> str:
+def budget_table(lines: list[Line]) -> str:
+    """A row per bound: what is left of it, or by how much it was overdrawn."""
     rows = [
-        [one_line(line.path or "(run)", 60), name, *(_shown(name, each) for each in bound.row())]
+        [one_line(line.path or "(run)", 60), name, *_cells(name, bound)]
         for line in lines
         for name, bound in line.bounds.items()
     ]
@@ -164,9 +165,17 @@ def _table(lines: list[Line]) -> str:
     return table(["BUDGET", "OF", "LIMIT", "SPENT", "OPEN", "LEFT"], rows, right=frozenset({2, 3, 4, 5}))
 
 
-def _shown(dimension: str, amount: int | None) -> str:
-    if amount is None:
-        return ""
+def _cells(dimension: str, bound: Bound) -> list[str]:
+    """The limit and what became of it; how deep agents stand is no amount that is spent."""
+    limit, spent, is_open, left = bound.row()
+    if dimension == "depth":
+        return [_shown(dimension, limit), "", "", ""]
+    over = left < 0 and dimension not in ("time", "deadline")
+    remains = f"{_shown(dimension, -left)} over" if over else _shown(dimension, left)
+    return [*(_shown(dimension, each) for each in (limit, spent, is_open)), remains]
+
+
+def _shown(dimension: str, amount: int) -> str:
     if dimension == "usd":
         return money(max(amount, 0))
     if dimension in ("time", "deadline"):
