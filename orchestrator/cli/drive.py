@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.session import Session
     from orchestrator.engine.effects import Services
     from orchestrator.engine.host import Event, Host, RunEnd
+    from orchestrator.journal.errors import StoreUnavailable
     from orchestrator.journal.records import Record
     from orchestrator.journal.store import RunRow, Store
     from orchestrator.tools.redact import RedactedStream, Redactor
@@ -123,6 +124,14 @@ class Show:
         waits = f": waits for {count} step{'s' if count != 1 else ''} under way; again to end at once" if count else ""
         self.watcher.said(f"stopping{waits}")
 
+    def outage(self, error: StoreUnavailable | None, patience: float) -> None:
+        """Say that the store went away, and for how many seconds it is waited for; with no error, that it is back."""
+        self.watcher.note("" if error is None else "the store is away")
+        if error is None:
+            self.watcher.said("the store is back")
+        else:
+            self.watcher.said(plain(f"{error.message}; waiting up to {patience / 60:g} min"))
+
     def end(self, end: RunEnd) -> None:
         """The last line of the events."""
         last = {"kind": "end", "status": end.status, "reason": end.reason, "outputs": end.outputs, "error": end.error}
@@ -218,7 +227,10 @@ async def drive(
 
     settings = Settings() if config.lease is None else Settings(lease=config.lease)
     caught: list[int] = []
-    host = Host(store=store, services=services, clock=SystemClock(), settings=settings, listen=show.listen)
+    host = Host(
+        store=store, services=services, clock=SystemClock(), settings=settings, listen=show.listen,
+        outage=lambda error: show.outage(error, settings.outage),
+    )  # fmt: skip
     try:
         with _printing_to(show):
             async with host:

@@ -89,6 +89,7 @@ class Host:
         clock: Clock,
         settings: Settings | None = None,
         listen: Callable[[Event], None] | None = None,
+        outage: Callable[[StoreUnavailable | None], None] | None = None,
     ) -> None:
         self.store = store
         self.services = services
@@ -97,6 +98,8 @@ class Host:
         self.owner = new_owner()
         self.writer = Writer(store, clock, patience=self.settings.outage)
         self._listen = listen
+        self._outage = outage
+        self._away = False
         self._drivers: dict[str, RunDriver] = {}
         self.rates = Rates(clock.boot, self._poke)
         self._renewed = 0.0
@@ -389,10 +392,19 @@ class Host:
                     await self._renew()
                     due = self.clock.boot() + every
                 rows = await self.store.pending_for(self.owner) if self._drivers else []
-            except StoreUnavailable:
+            except StoreUnavailable as error:
+                self._look_away(error)
                 continue
+            self._look_away(self.writer.away)
             for driver in list(self._drivers.values()):
                 driver.take([row for row in rows if row.run_id == driver.run_id])
+
+    def _look_away(self, error: StoreUnavailable | None) -> None:
+        """Tell whoever wants to know that the store went away, or came back."""
+        if self._away is not (error is not None):
+            self._away = error is not None
+            if self._outage is not None:
+                self._outage(error)
 
     async def _renew(self) -> None:
         sent = self.clock.boot()

@@ -172,6 +172,22 @@ def test_two_signals_end_a_run_whose_server_is_away(
     assert again.returncode == 0, err
 
 
+def test_an_outage_is_said_once_and_its_end_too(folder: Path, link: Link) -> None:
+    with run_slow(folder, link.url) as process:
+        link.cut()
+        away = read_until(process, "away")
+        link.mend()
+        back = read_until(process, "is back")
+        (folder / "stop").touch()
+        (folder / "end").touch()
+        _, err = process.communicate(timeout=60)
+    assert away.startswith("the store postgresql:")
+    assert away.endswith("; waiting up to 10 min\n")
+    assert back == "the store is back\n"
+    assert process.returncode == 0, err
+    assert "store" not in err
+
+
 def test_one_signal_waits_for_a_server_that_is_away_as_long_as_for_a_step(folder: Path, link: Link) -> None:
     with run_slow(folder, link.url) as process:
         link.cut()
@@ -183,3 +199,26 @@ def test_one_signal_waits_for_a_server_that_is_away_as_long_as_for_a_step(folder
     assert process.returncode == 130, err
     assert 9 < time.monotonic() - began < 30
     assert "error[E917]" in err
+
+
+@pytest.mark.parametrize(
+    "module", ["orchestrator.cli.main", "typer", "orchestrator.cli.list_", "orchestrator.cli.flags"]
+)
+def test_an_interrupt_while_a_verb_is_imported_ends_it_without_a_traceback(folder: Path, module: str) -> None:
+    script = f"""\
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+sys.argv = ["orch", "list"]
+from orchestrator.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env=ENV, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "")

@@ -51,6 +51,7 @@ class LiveTree:
         )
         self._canvas = Canvas(self._console)
         self._held = False
+        self._note = ""
 
     def listen(self, event: Any) -> None:
         """Fold a record, or keep the end of what an agent is saying."""
@@ -67,6 +68,10 @@ class LiveTree:
         """Print it above the tree."""
         self._canvas.erase()
         self._console.print(Text(line))
+
+    def note(self, text: str) -> None:
+        """Have it in the foot."""
+        self._note = text
 
     def hold(self, *, held: bool) -> None:
         """Draw nothing while somebody types."""
@@ -142,4 +147,5 @@ class LiveTree:
         took = elapsed(now - state.started_at) if state.started_at else ""
         spend = None if state.unpriced else state.spend
         text = f"{one_line(self._name, 40)}  {took}  {count(state.tokens)} tokens  {money(spend)}"
-        return self._screen.style(text, "bold")
+        note = self._screen.style(f"  {self._note}", "yellow") if self._note else ""
+        return self._screen.style(text, "bold") + note

@@ -15,7 +15,8 @@ class Watcher(Protocol):
     """Told of each event, and of each line that a step printed, without its secrets and controls.
 
     ``pump`` draws until it is cancelled, but not while it is held, when somebody types; ``close`` leaves what shall
-    stay on the screen. ``whole``: it wants to know what happened before, too.
+    stay on the screen. ``note`` is of a state that lasts until the next one. ``whole``: it wants to know what happened
+    before, too.
     """
 
     whole: bool
@@ -23,6 +24,8 @@ class Watcher(Protocol):
     def listen(self, event: Any) -> None: ...
 
     def said(self, line: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
     def hold(self, *, held: bool) -> None: ...
 
@@ -56,6 +59,9 @@ class Lines:
     def said(self, line: str) -> None:
         """Pass it on."""
         self._screen.say(line)
+
+    def note(self, text: str) -> None:
+        """Lines tell what happens, and no states."""
 
     def hold(self, *, held: bool) -> None:
         """Nothing is drawn anyway."""
