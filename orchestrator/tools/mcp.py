@@ -58,7 +58,7 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
         except Unreachable as error:
             return _unreachable(error, context)
         except TimeoutError:
-            return failed(context, "timeout", "the server was not ready in time", no_effect=True)
+            return failed(context, "timeout", server.late(context), no_effect=True)
         outcome = await _ask(connection, request, context, limit)
         if outcome is not None:
             return outcome

@@ -18,7 +18,11 @@ from mcp_types import (
     JSONRPCError,
     JSONRPCRequest,
     JSONRPCResponse,
+    Tool,
 )
+from pydantic import ValidationError
+
+from orchestrator.tools.mcp_results import UNUSABLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -45,7 +49,7 @@ async def gated(inner: AbstractAsyncContextManager[TransportStreams], wire: Wire
         answers = write.clone()
         async with inward, read, write, outward, answers, anyio.create_task_group() as tasks:
             tasks.start_soon(_let_in, theirs, inward, answers, wire)
-            tasks.start_soon(_let_out, outward, ours)
+            tasks.start_soon(_let_out, outward, ours, wire)
             try:
                 yield read, write
             finally:
@@ -76,12 +80,28 @@ async def _let_in(
 
 
 def _bounded(response: JSONRPCResponse) -> JSONRPCResponse | JSONRPCError:
-    """A list so long that reading it would hold everything else up becomes an error."""
+    """A list so long that reading it would hold all else up becomes an error; in others each tool can be read."""
     found: Any = response.result.get("tools")
-    if not isinstance(found, list) or len(cast("list[Any]", found)) <= LISTED:
+    if not isinstance(found, list):
         return response
-    said = f"the server lists {len(cast('list[Any]', found))} tools at once, over {LISTED}"
+    tools = cast("list[Any]", found)
+    if len(tools) <= LISTED:
+        return response.model_copy(update={"result": {**response.result, "tools": [_readable(tool) for tool in tools]}})
+    said = f"the server lists {len(tools)} tools at once, over {LISTED}"
     return JSONRPCError(jsonrpc="2.0", id=response.id, error=ErrorData(code=INTERNAL_ERROR, message=said))
+
+
+def _readable(tool: Any) -> Any:
+    """A tool that the SDK can read; of one that it cannot, the name and why: the others of its list are of use."""
+    try:
+        Tool.model_validate(tool)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}".removeprefix(": ")
+        name: Any = cast("dict[str, Any]", tool).get("name") if isinstance(tool, dict) else None
+        named = name if isinstance(name, str) else ""
+        return {"name": named, "inputSchema": {"type": "object"}, "_meta": {UNUSABLE: why[:300]}}
+    return tool
 
 
 def _answer(request: JSONRPCRequest, answers: Any) -> None:
@@ -96,10 +116,11 @@ def _answer(request: JSONRPCRequest, answers: Any) -> None:
         return  # it asks and does not read
 
 
-async def _let_out(outward: ObjectReceiveStream[SessionMessage], ours: WriteStream[SessionMessage]) -> None:
+async def _let_out(outward: ObjectReceiveStream[SessionMessage], ours: WriteStream[SessionMessage], wire: Wire) -> None:
     async with ours:
         try:
             async for message in outward:
                 await ours.send(message)
+                wire.asked = True
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return  # the other way says why

@@ -18,6 +18,9 @@ DESCRIPTION = 4096
 SCHEMA = 65_536
 """Bytes of a tool's description, which is cut, and of its input schema, beyond which the tool is left out."""
 
+UNUSABLE = "orchestrator/unusable"
+"""Under which the ``_meta`` of a tool that cannot be read says why."""
+
 _NAME = 256
 _HINTS = {"readOnlyHint": "read_only", "idempotentHint": "idempotent", "destructiveHint": "destructive"}
 
@@ -65,6 +68,9 @@ def _input(tool: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     """The schema of a tool's arguments, and why the tool cannot be offered, None where it can."""
     if not 0 < len(tool["name"]) <= _NAME:
         return {}, f"its name has {len(tool['name'])} characters"
+    unusable = (tool.get("_meta") or {}).get(UNUSABLE)
+    if unusable is not None:
+        return {}, f"it cannot be read: {unusable}"
     schema = {key: value for key, value in tool["inputSchema"].items() if key != "$schema"}
     if len(dumps(schema).encode()) > SCHEMA:
         return {}, f"its input schema has over {SCHEMA} bytes"

@@ -90,6 +90,13 @@ class Server:
         self._note: Callable[[Any], dict[str, Any]] = _nothing
         self._ends = 0
         self._last = ""
+        self._wire: Wire | None = None
+
+    def late(self, context: CallContext) -> str:
+        """What is known of a server that there is no connection to yet."""
+        if self._wire is None or not self._wire.asked:
+            return "the server was not ready in time"
+        return f"the server did not answer the first message in time{self._wire.last_words(context)}"
 
     async def connection(self) -> Connection:
         """The connection, opened if need be. Raises Unreachable."""
@@ -129,14 +136,15 @@ class Server:
 
     async def _serve(self, opening: _Opening) -> None:
         """One connection, from its opening to its end."""
-        wire = Wire()
+        wire = self._wire = Wire()
         noted: dict[str, Any] = {}
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + CONNECT) as scope:
                 self._scope = scope
                 await self._connected(opening, wire, scope)
             if scope.cancelled_caught and not self._closed:
-                wire.end(f"no answer to the handshake within {CONNECT:g} s")
+                silent = "no answer to the first message" if wire.asked else "it was not ready"
+                wire.end(f"{silent} within {CONNECT:g} s")
         except Exception as error:  # noqa: BLE001 - the boundary of what a server and the SDK may do
             cause = _cause(error)
             noted = self._note(getattr(cause, "data", None))

@@ -47,10 +47,12 @@ class Tail:
 
 @slotted
 class Wire:
-    """One connection. ``over``: nothing more comes, or shall come; ``gone``: and nothing of it is left."""
+    """One connection. ``over``: nothing more comes, or shall come; ``gone``: and nothing of it is left;
+    ``asked``: a message was sent."""
 
     over: anyio.Event = field(default_factory=anyio.Event)
     gone: anyio.Event = field(default_factory=anyio.Event)
+    asked: bool = False
     why: str = ""
     exit: str = ""
     stderr: Tail = field(default_factory=Tail)

@@ -42,6 +42,10 @@ def tools() -> list[dict[str, Any]]:
                 tool("n" * 300),
             ]
             return found + other
+        case "unreadable":
+            bad: list[Any] = [tool("str", inputSchema="nope"), tool("none", inputSchema=None), {"name": "bare"}]
+            bad += [tool("about", description=[1]), {"inputSchema": OBJECT}, tool("n") | {"name": 5}, "text", None, 1]
+            return [*bad, tool("echo")]
         case "changed" if Path("changed").exists():
             return [tool("other")]
         case _:

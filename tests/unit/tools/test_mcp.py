@@ -185,9 +185,10 @@ async def test_a_server_that_never_answers_the_handshake_fails_and_nothing_was_s
 ) -> None:
     end = bad(await once(contexts(deadline=anyio.current_time() + 0.3), "echo", "mute"))
     assert (end.code, end.no_effect) == ("timeout", True)
+    assert end.message.startswith(("the server did not answer the first message in time", "the server was not ready"))
     monkeypatch.setattr(mcp_server, "CONNECT", 0.3)
     end = bad(await once(contexts(), "echo", "mute"))
-    assert end.message == "no connection to the server: no answer to the handshake within 0.3 s"
+    assert end.message == "no connection to the server: no answer to the first message within 0.3 s"
 
 
 async def test_a_server_that_exits_at_its_start_says_why(context: Any) -> None:
@@ -276,6 +277,15 @@ async def test_tools_that_cannot_be_offered_are_left_out_with_the_reason(context
     assert sorted(why) == ["big", "broken", "n" * 10, "remote"]
     ahead = next(tool for tool in found["tools"] if tool["name"] == "ahead")
     assert ahead["input"]["properties"]["a"] == {"type": "string"}
+
+
+async def test_a_tool_that_cannot_be_read_spoils_no_list(context: Any) -> None:
+    found = done(await names(context, "unreadable"))
+    assert [tool["name"] for tool in found["tools"]] == ["echo"]
+    why = {item["name"]: item["why"] for item in found["left_out"]}
+    assert sorted(why) == ["", "about", "bare", "none", "str"]
+    assert why["str"].startswith("it cannot be read: inputSchema: ")
+    assert done(await once(context, "echo", "unreadable", text="x")) == "x"
 
 
 async def test_secrets_in_the_last_words_are_not_told(contexts: Any) -> None:
