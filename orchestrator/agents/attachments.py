@@ -22,6 +22,15 @@ _TEXTS = frozenset(
         "application/javascript", "application/x-sh", "application/x-ndjson", "application/sql",
     }
 )  # fmt: skip
+_SIGNS = {
+    "image/png": (b"\x89PNG\r\n\x1a\n",),
+    "image/jpeg": (b"\xff\xd8\xff",),
+    "image/gif": (b"GIF87a", b"GIF89a"),
+    "image/webp": (b"RIFF",),
+    PDF: (),
+}
+"""What bodies of a type begin with."""
+_PDF_BEGINS = 1024
 LARGEST = 20 * 1024 * 1024
 """Bytes of one attachment."""
 
@@ -37,6 +46,21 @@ class Unfit(Exception):
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
         self.problem = problem
+
+
+def media_type_of(name: str, body: bytes) -> str:
+    """The type of a file by its name; one that would be sent as an image or PDF, and is none, is of no known type."""
+    import mimetypes
+
+    unknown = "application/octet-stream"
+    guessed = mimetypes.guess_type(name, strict=False)[0] or unknown
+    return guessed if guessed not in _SIGNS or _is(guessed, body) else unknown
+
+
+def _is(media_type: str, body: bytes) -> bool:
+    if media_type == PDF:  # readers take one that has something before it
+        return b"%PDF-" in body[:_PDF_BEGINS]
+    return body.startswith(_SIGNS[media_type]) and (media_type != "image/webp" or body[8:12] == b"WEBP")
 
 
 def block_of(file: dict[str, Any]) -> dict[str, Any]:

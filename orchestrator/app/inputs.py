@@ -148,7 +148,7 @@ def _kinds(schema: Mapping[str, Any]) -> set[str]:
 
 
 def _file(one: InputDef, value: str, files: dict[str, bytes], problems: list[Diagnostic]) -> dict[str, Any] | None:
-    import mimetypes
+    from orchestrator.agents.attachments import media_type_of
 
     path = Path(value)
     try:
@@ -163,7 +163,7 @@ def _file(one: InputDef, value: str, files: dict[str, bytes], problems: list[Dia
         return None
     name = jsonish.digest(body)
     files[name] = body
-    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    media_type = media_type_of(path.name, body)
     return {"$file": name, "name": jsonish.clean_text(path.name), "size": len(body), "media_type": media_type}
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import mimetypes
 import os
 import re
 import shutil
@@ -29,6 +28,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestrator.agents.attachments import media_type_of
 from orchestrator.expr.runtime import is_file
 from orchestrator.ids import new_nonce
 from orchestrator.jsonish import dumps
@@ -184,7 +184,7 @@ def _files(files: dict[str, str], folder: Path, context: CallContext, *, alone: 
                 context, "invalid_output", f"file {name}: {path} holds the value of a secret, and is not kept"
             )
         base = Path(path).name
-        kept[name] = FileOut(base, body, mimetypes.guess_type(base)[0] or "application/octet-stream")
+        kept[name] = FileOut(base, body, media_type_of(base, body))
     return kept
 
 

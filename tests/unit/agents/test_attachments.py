@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agents.attachments import IMAGE_TOKENS, LARGEST, Unfit, block_of, files_of, weight_of, with_bytes
+from orchestrator.agents.attachments import (
+    IMAGE_TOKENS,
+    LARGEST,
+    Unfit,
+    block_of,
+    files_of,
+    media_type_of,
+    weight_of,
+    with_bytes,
+)
 from orchestrator.agents.conversation import Conversation
 
 
@@ -50,3 +59,24 @@ def test_a_file_counts_for_at_most_what_a_model_may_make_of_it():
     assert talked.size > IMAGE_TOKENS
     talked.compact(1, note="", shrink=None)
     assert talked.size > IMAGE_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "media_type"),
+    [
+        ("a.png", b"\x89PNG\r\n\x1a\nrest", "image/png"),
+        ("a.png", b"no picture", "application/octet-stream"),
+        ("a.png", b"", "application/octet-stream"),
+        ("a.jpg", b"\xff\xd8\xff\xe0", "image/jpeg"),
+        ("a.jpg", b"\x89PNG\r\n\x1a\n", "application/octet-stream"),
+        ("a.gif", b"GIF89a", "image/gif"),
+        ("a.webp", b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        ("a.webp", b"RIFF\0\0\0\0WAVEfmt ", "application/octet-stream"),
+        ("a.pdf", b"\n%PDF-1.7", "application/pdf"),
+        ("a.pdf", b"<html>", "application/octet-stream"),
+        ("a.txt", b"%PDF-1.7", "text/plain"),
+        ("a", b"x", "application/octet-stream"),
+    ],
+)
+def test_a_name_makes_no_image_of_a_file(name: str, body: bytes, media_type: str) -> None:
+    assert media_type_of(name, body) == media_type

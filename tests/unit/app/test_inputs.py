@@ -106,11 +106,11 @@ def test_the_same_pair_twice_is_a_problem() -> None:
 
 def test_a_file_is_read_and_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("photo.png").write_bytes(b"\x89PNG")
+    Path("photo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     found = gather(one(FILE, is_file=True), pairs=["x=photo.png"], environ={})
-    name = digest(b"\x89PNG")
-    assert found.values["x"] == {"$file": name, "name": "photo.png", "size": 4, "media_type": "image/png"}
-    assert found.files == {name: b"\x89PNG"}
+    name = digest(b"\x89PNG\r\n\x1a\n")
+    assert found.values["x"] == {"$file": name, "name": "photo.png", "size": 8, "media_type": "image/png"}
+    assert found.files == {name: b"\x89PNG\r\n\x1a\n"}
 
 
 @pytest.mark.parametrize("path", ["missing", ".", "a\0b", "x" * 5000])
