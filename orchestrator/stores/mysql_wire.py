@@ -62,7 +62,7 @@ class Answer(NamedTuple):
 class _Wire(Connection):
     """aiomysql's connection, with whole exchanges of several statements and without a way around TLS."""
 
-    def __init__(self, url: ServerUrl) -> None:
+    def __init__(self, url: ServerUrl, tls: ssl.SSLContext | None) -> None:
         super().__init__(
             host=url.host,
             port=url.port,
@@ -73,7 +73,7 @@ class _Wire(Connection):
             charset="utf8mb4",
             autocommit=True,
             client_flag=CLIENT.FOUND_ROWS,
-            ssl=url.tls_context(),
+            ssl=tls,
             program_name="orch",
         )
         self._url = url
@@ -129,8 +129,9 @@ async def connect(url: ServerUrl) -> MysqlSession:
     """A connection. One that is refused since the server is starting, or full, is tried again while there is time."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + url.connect_timeout
+    tls = url.tls_context()
     while True:
-        wire = _Wire(url)
+        wire = _Wire(url, tls)
         left = deadline - loop.time()
         try:
             return await asyncio.wait_for(_prepared(wire, url), left)

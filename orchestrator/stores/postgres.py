@@ -236,7 +236,8 @@ async def _connected(url: ServerUrl, seconds: float) -> asyncpg.Connection:
         "default_transaction_isolation": "read committed",
         "jit": "off",
     }
-    tls: Any = url.tls if url.tls in ("disable", "prefer") else url.tls_context()
+    context = url.tls_context()  # under prefer, too: a file that cannot be used is said
+    tls: Any = url.tls if url.tls in ("disable", "prefer") else context
     return await asyncpg.connect(
         host=url.host,
         port=url.port,

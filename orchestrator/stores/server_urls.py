@@ -7,7 +7,9 @@ be percent-encoded; the rest of the options is in ``OPTIONS``.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote
 
@@ -17,7 +19,7 @@ from orchestrator.journal.errors import BadStoreUrl
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
 Tls: TypeAlias = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -117,20 +119,45 @@ def _context(url: ServerUrl) -> ssl.SSLContext:
     """Made once: to read the machine's certificates takes 25 ms."""
     import ssl
 
-    checks = url.tls in ("verify-ca", "verify-full")
-    try:
-        if checks:
-            context = ssl.create_default_context(cafile=url.root)
-        else:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if url.cert is not None:
-            context.load_cert_chain(url.cert, url.key)
-    except (OSError, ssl.SSLError) as error:
-        raise BadStoreUrl(url.shown, problem=f"a certificate of it cannot be used: {error}") from error
+    _check_files(url)
+    checks = url.tls in ("verify-ca", "verify-full") or (url.tls == "require" and url.root is not None)
+    with _usable(url, "sslrootcert", url.root or "of this machine"):
+        context = ssl.create_default_context(cafile=url.root) if checks or url.root else _unchecked()
     context.check_hostname = url.tls == "verify-full"
+    context.verify_mode = ssl.CERT_REQUIRED if checks else ssl.CERT_NONE
+    if url.cert is not None:
+        with _usable(url, "sslcert", url.cert, key=url.key):
+            context.load_cert_chain(url.cert, url.key)
     return context
+
+
+def _unchecked() -> ssl.SSLContext:
+    import ssl
+
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _check_files(url: ServerUrl) -> None:
+    for option, file in (("sslrootcert", url.root), ("sslcert", url.cert), ("sslkey", url.key)):
+        if file is not None:
+            with _usable(url, option, file), Path(file).open("rb"):
+                pass
+
+
+@contextmanager
+def _usable(url: ServerUrl, option: str, file: str, *, key: str | None = None) -> Generator[None]:
+    """Name the file where it cannot be read, or holds something else."""
+    import ssl
+
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = "it takes the path of a file in PEM form"
+        if option == "sslcert" and isinstance(error, ssl.SSLError):
+            reason = f"it and {f'the key {key}' if key else 'the key in it'} are no pair in PEM form ({reason})"
+            hint = "sslkey names the file of the key"
+        raise BadStoreUrl(url.shown, problem=f"{option} {file} cannot be used: {reason}", hint=hint) from error
 
 
 def parse_server(backend: str, rest: str, shown: str) -> ServerUrl:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+import anyio
 import pytest
 
 from orchestrator.journal.errors import BadStoreUrl
 from orchestrator.stores import StoreSettings, open_store, parse_url
 from orchestrator.stores.urls import MemoryUrl, ServerUrl, SqliteUrl, mask
+from tests.certificates import Certificates, make
 
 BASE = Path("/work dir")
 
@@ -204,6 +206,38 @@ def test_what_is_checked_of_a_certificate(mode: str, checks: bool, names: bool) 
     context = found.tls_context()
     assert context is not None
     assert (context.verify_mode == ssl.CERT_REQUIRED, context.check_hostname) == (checks, names)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make(tmp_path_factory.mktemp("certificates"))
+
+
+def test_a_root_is_checked_with_where_encryption_is_required(made: Certificates) -> None:
+    for mode, checks in (("prefer", ssl.CERT_NONE), ("require", ssl.CERT_REQUIRED), ("verify-ca", ssl.CERT_REQUIRED)):
+        found = parse_url(f"mysql://h/d?sslmode={mode}&sslrootcert={made.authority}")
+        assert isinstance(found, ServerUrl)
+        context = found.tls_context()
+        assert context is not None
+        assert (context.verify_mode, context.check_hostname) == (checks, False)
+
+
+@pytest.mark.parametrize("backend", ["mysql", "postgresql"])
+@pytest.mark.parametrize("mode", ["prefer", "require", "verify-full"])
+def test_files_of_certificates_that_cannot_be_used_are_named(
+    backend: str, mode: str, made: Certificates, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").touch()
+    for option, file, says in (
+        ("sslrootcert", "/nope", "No such file"),
+        ("sslrootcert", tmp_path / "empty", "cannot be used"),
+        ("sslcert", "/nope", "No such file"),
+        ("sslcert", made.authority, "the key in it"),
+        ("sslkey", "/nope", "No such file"),
+    ):
+        with pytest.raises(BadStoreUrl, match=says) as caught:
+            anyio.run(open_store(f"{backend}://h/d?sslmode={mode}&{option}={file}").open)
+        assert f"{option} {file}" in str(caught.value)
 
 
 def test_no_encryption_where_none_is_wanted() -> None:
