@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from orchestrator.cli.screen import CannotPrint, Screen, open_streams, silence_stdout
+from orchestrator.cli.screen import CannotPrint, ReaderGone, Screen, open_streams, silence_stdout
 from orchestrator.errors import Exit, OrchError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def guarded(flags: Flags, perform: Callable[[], int]) -> int:
     screen = Screen(flags)
     try:
         return perform()
-    except BrokenPipeError:
+    except (ReaderGone, BrokenPipeError):
         return _reader_gone()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EBADF) or error.filename is not None:
@@ -50,7 +50,7 @@ def guarded(flags: Flags, perform: Callable[[], int]) -> int:
         inner = _single(group)
         if isinstance(inner, OrchError):
             return report(screen, inner)
-        if isinstance(inner, BrokenPipeError):
+        if isinstance(inner, (ReaderGone, BrokenPipeError)):
             return _reader_gone()
         if isinstance(inner, KeyboardInterrupt):
             return Exit.SIGINT

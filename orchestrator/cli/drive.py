@@ -13,6 +13,7 @@ from orchestrator.cli.render.end import exit_of, say_end
 from orchestrator.cli.render.records import record_object
 from orchestrator.cli.render.text import json_text, plain
 from orchestrator.cli.render.watch import watcher
+from orchestrator.cli.screen import silence, silence_stderr
 from orchestrator.errors import Exit, OrchError
 from orchestrator.journal.errors import StoreError
 
@@ -152,11 +153,14 @@ class Show:
     def _write(self, run_id: str, line: dict[str, Any]) -> None:
         if self._events is None:
             return
-        if not self._begun:
-            self._begun = True
-            self._events.write(json_text({"format": "orch.events/1", "run": run_id}) + "\n")
-        self._events.write(json_text(line) + "\n")
-        self._events.flush()
+        try:
+            if not self._begun:
+                self._begun = True
+                self._events.write(json_text({"format": "orch.events/1", "run": run_id}) + "\n")
+            self._events.write(json_text(line) + "\n")
+            self._events.flush()
+        except BrokenPipeError:
+            silence(self._events)
 
 
 def _event(run_id: str, record: Record) -> Event:
@@ -208,11 +212,18 @@ class _SecretFree:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        self._stream.write(self._redacted.feed(text))
+        self._pass(self._redacted.feed(text))
         return len(text)
 
+    def _pass(self, text: str) -> None:
+        """What is said there may be lost; it makes no step fail."""
+        try:
+            self._stream.write(text)
+        except OSError:
+            silence_stderr()
+
     def close(self) -> None:
-        self._stream.write(self._redacted.close())
+        self._pass(self._redacted.close())
 
 
 async def drive(

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 from orchestrator.cli.render.text import json_text, plain
 from orchestrator.errors import Exit, OrchError
@@ -29,6 +29,11 @@ class CannotPrint(OrchError):
         super().__init__(f"standard output cannot be written: {reason.lower()}", hint=hint)
 
 
+class ReaderGone(Exception):
+    """The reader of standard output has gone, as ``head`` does: no mistake of anyone's. Not the BrokenPipeError that it
+    comes from: click would end the process on that, with a code of its own."""
+
+
 class _Closed(TextIOWrapper):
     """Standard output that was closed before we began: what is said there is lost, and that is to be known."""
 
@@ -45,15 +50,28 @@ def open_streams() -> None:
             setattr(sys, name, made)
 
 
+def silence(stream: TextIO) -> None:
+    """Have what is said there from now on, and what is buffered, go nowhere. Raises OSError."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
 def silence_stdout() -> None:
     """Nothing more can be said there, not even what is buffered, which Python would write while it ends."""
     if isinstance(sys.stdout, _Closed):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  it stays open as long as the process
         return
     with suppress(OSError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+        silence(sys.stdout)
+
+
+def silence_stderr() -> None:
+    """Its reader has gone, or it has no room: the work goes on, and the exit code still tells."""
+    try:
+        silence(sys.stderr)
+    except (OSError, ValueError):
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  it stays open as long as the process
 
 
 class Screen:
@@ -65,20 +83,24 @@ class Screen:
     # --- data ---
 
     def data(self, value: Any) -> None:
-        """A JSON document: on one line for programs, indented on a terminal."""
-        self.data_text(json_text(value, indent=2 if sys.stdout.isatty() else None) + "\n")
+        """A JSON document: on one line for programs, indented on a terminal. A reader that has gone changes nothing of
+        what happened, which the exit code tells.
+        """
+        with suppress(ReaderGone):
+            self.data_text(json_text(value, indent=2 if sys.stdout.isatty() else None) + "\n")
 
     def line(self, value: Any) -> None:
         """A line of a stream of JSON."""
         self.data_text(json_text(value) + "\n")
 
     def data_text(self, text: str) -> None:
-        """Text that is what was asked for. Raises ``CannotPrint``; BrokenPipeError where the reader has gone."""
+        """Text that is what was asked for. Raises ``CannotPrint``, and ``ReaderGone``."""
         try:
             sys.stdout.write(_encodable(text, sys.stdout))
             sys.stdout.flush()
         except BrokenPipeError:
-            raise
+            silence_stdout()
+            raise ReaderGone from None
         except OSError as error:
             silence_stdout()
             raise CannotPrint(reason=error.strerror or str(error), verb=self.flags.verb) from None
@@ -101,8 +123,7 @@ class Screen:
             sys.stderr.write(_encodable(text, sys.stderr))
             sys.stderr.flush()
         except OSError:
-            # Whoever read it has gone; the work goes on, and the exit code still tells.
-            sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  it stays open as long as the process
+            silence_stderr()
 
     @property
     def live(self) -> bool:

@@ -222,3 +222,42 @@ main()
         [sys.executable, "-c", script], cwd=folder, env=ENV, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "")
+
+
+GONE = [
+    (["run", "slow.yaml"], 0),
+    (["run", "slow.yaml", "--events", "-"], 0),
+    (["run", "fails.yaml"], 1),
+    (["nothing"], 2),
+    (["run", "slow.yaml", "--id", "/"], 2),
+    (["run", "slow.yaml", "--store", "sqlite:////proc/none.db"], 9),
+    (["logs", "slow"], 141),
+]
+
+
+@pytest.mark.parametrize(("args", "code"), GONE, ids=lambda value: "_".join(value) if isinstance(value, list) else None)
+@pytest.mark.parametrize("closed", ["stdout", "stderr", "both"])
+def test_a_reader_that_has_gone_changes_no_exit_code(folder: Path, args: list[str], code: int, closed: str) -> None:
+    (folder / "stop").touch()
+    (folder / "end").touch()
+    (folder / "fails.yaml").write_text("version: 1\nname: fails\nsteps: {bad: {run: 'exit 3'}}\n")
+    (folder / "orch.toml").write_text('store = "sqlite:///runs.db"\n')
+    if args[0] == "logs":
+        with start(folder, "run", "slow.yaml", "--id", "slow") as run:
+            run.communicate(timeout=30)
+        code = 0 if closed == "stderr" else code
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *args],
+        cwd=folder,
+        env=ENV | {"HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if closed == "stderr" else writer,
+        stderr=subprocess.PIPE if closed == "stdout" else writer,
+        text=True,
+        timeout=60,
+    )
+    os.close(writer)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in (done.stderr or "")
