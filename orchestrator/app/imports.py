@@ -41,7 +41,8 @@ async def import_run(store: Store, exported: Exported, name: str) -> None:
             await store.commit([piece])
             return
         except Conflict:
-            raise RunTaken(exported.run_id) from None
+            hint = f"`orch show {exported.run_id}` tells of it; an import keeps its id, so name another store"
+            raise RunTaken(exported.run_id, hint=hint) from None
         except Unknown:
             found = (await store.settle([(piece.run_id, 1)]))[piece.run_id]
             if found == piece.nonce:

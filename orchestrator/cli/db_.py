@@ -82,10 +82,17 @@ def check(context: typer.Context, url: Url = None) -> int:
     session = begin(context)
 
     async def perform() -> tuple[str, list[str]]:
-        from orchestrator.app.runs import opened
+        from orchestrator.app.runs import build_store
+        from orchestrator.journal.errors import SchemaIncomplete
 
-        async with opened(_named(session, url), session.config(), create=False) as store:
+        store = build_store(_named(session, url), session.config())
+        try:
+            await store.open(create=False)
             return store.name, await store.check()
+        except SchemaIncomplete as error:
+            return store.name, [f"{what} is missing" for what in error.missing]
+        finally:
+            await store.aclose()
 
     name, problems = run_async(perform)
     if session.flags.machine:

@@ -267,8 +267,8 @@ class RunTaken(StoreError):
     code = "E912"
     exit: ClassVar[Exit] = Exit.USAGE
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"a run {run_id} exists already", hint="choose another id")
+    def __init__(self, run_id: str, *, hint: str = "choose another id") -> None:
+        super().__init__(f"a run {run_id} exists already", hint=hint)
         self.run_id = run_id
 
 

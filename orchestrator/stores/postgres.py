@@ -111,7 +111,7 @@ class PostgresStore(ServerStore):
                 raise SchemaIncomplete(self.name, missing=schema.lacking(there, sql) or ["its version"])
             missing = all_migrations()[found:]
             for migration in missing:
-                for statement in sql.render(migration.template):
+                for statement in sql.render(migration.template, idempotent=True):
                     await session.run(statement)
                 now = (await session.all(f"SELECT {POSTGRES.now}", (self._now(),)))[0][0]
                 await session.run(sql.insert_version, (migration.version, migration.checksum, now))

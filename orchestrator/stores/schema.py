@@ -43,7 +43,7 @@ def provision(db: Connection, sql: Statements, now: int, *, upgrade: bool = Fals
             )
         missing = all_migrations()[found:]
         for migration in missing:
-            for statement in sql.render(migration.template):
+            for statement in sql.render(migration.template, idempotent=True):
                 db.execute(statement)
             db.execute(sql.insert_version, (migration.version, migration.checksum, now))
         return [migration.version for migration in missing]

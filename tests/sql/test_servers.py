@@ -125,6 +125,18 @@ async def test_no_tables_and_none_to_be_made(fresh_url: str) -> None:
         await store.open(create=False)
 
 
+async def test_a_table_that_is_there_already_stops_no_migration(fresh_url: str) -> None:
+    store = await opened(fresh_url)
+    async with store.pool.session() as session:  # pyright: ignore[reportAttributeAccessIssue]
+        await session.run("DELETE FROM schema_version WHERE version = 2")
+    await store.aclose()
+    store = open_store(fresh_url)
+    await store.open(create=False, older=True)
+    assert await store.migrate() == [2]
+    assert await store.check() == []
+    await store.aclose()
+
+
 @pytest.mark.parametrize("wrong", ["table", "column", "newer", "older version row"])
 async def test_tables_that_do_not_fit(fresh_url: str, wrong: str) -> None:
     store = await opened(fresh_url)

@@ -96,3 +96,21 @@ def test_tables_are_brought_up_to_date_where_there_are_some(folder: Path, orch: 
 
 def test_a_store_that_offers_no_copies_says_what_does(orch: Orch) -> None:
     assert "orch export" in orch("db", "backup", "copy.db", "--url", "memory:", code=2)
+
+
+def test_check_names_all_that_is_missing(folder: Path, orch: Orch) -> None:
+    orch("db", "init")
+    with closing(sqlite3.connect(folder / "runs.db")) as db:
+        db.executescript("DROP TABLE inbox; DROP TABLE memory")
+    said = orch("db", "check", code=1)
+    assert "table inbox is missing" in said
+    assert "table memory is missing" in said
+    assert "orch db check" not in said
+
+
+def test_migrate_goes_on_where_a_table_is_there_and_its_version_is_not(folder: Path, orch: Orch) -> None:
+    orch("db", "init")
+    with closing(sqlite3.connect(folder / "runs.db")) as db, db:
+        db.execute("DELETE FROM schema_version WHERE version = 2")
+    assert json.loads(orch("db", "migrate"))["applied"] == [2]
+    orch("db", "check")

@@ -176,7 +176,9 @@ def test_what_is_there_stays_as_it_is(folder: Path, file: Path, orch: Orch) -> N
     (folder / "go").touch()
     orch("resume", "x", "--retry-failed", "--store", NEW)
     before = orch("export", "x", "--store", NEW)
-    assert "exists already" in orch("import", str(file), "--store", NEW, code=2)
+    said = orch("import", str(file), "--store", NEW, code=2)
+    assert "exists already" in said
+    assert "name another store" in said
     assert "exists already" in orch("import", str(file), "--store", OLD, code=2)
     assert orch("export", "x", "--store", NEW) == before
 
