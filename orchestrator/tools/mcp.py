@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from orchestrator.jsonish import hash_of
-from orchestrator.tools.mcp_results import BadList, answered, listed, said
+from orchestrator.tools.mcp_results import BadList, answered, listed, said, shape
 from orchestrator.tools.mcp_server import Connection, Server, Unreachable
 from orchestrator.tools.policy import failed, finish
 from orchestrator.tools.protocol import Lost
@@ -109,16 +109,7 @@ async def _ask(connection: Connection, request: dict[str, Any], context: CallCon
             retry_after=noted.get("retry_after"),
         )
     except (ValueError, RuntimeError) as error:
-        return failed(context, "invalid_output", f"the server's answer is not one of MCP: {_shape(error)}")
-
-
-def _shape(error: Exception) -> str:
-    """What is wrong with an answer: the first of what the SDK's models found, by its place."""
-    errors = getattr(error, "errors", None)
-    if errors is None:
-        return str(error)
-    first: dict[str, Any] = errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        return failed(context, "invalid_output", f"the server's answer is not one of MCP: {shape(error)}")
 
 
 def _is_cut(code: int, message: str, connection: Connection) -> bool:

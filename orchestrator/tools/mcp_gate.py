@@ -20,9 +20,8 @@ from mcp_types import (
     JSONRPCResponse,
     Tool,
 )
-from pydantic import ValidationError
 
-from orchestrator.tools.mcp_results import UNUSABLE
+from orchestrator.tools.mcp_results import UNUSABLE, shape
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -95,12 +94,10 @@ def _readable(tool: Any) -> Any:
     """A tool that the SDK can read; of one that it cannot, the name and why: the others of its list are of use."""
     try:
         Tool.model_validate(tool)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}".removeprefix(": ")
+    except ValueError as error:
         name: Any = cast("dict[str, Any]", tool).get("name") if isinstance(tool, dict) else None
         named = name if isinstance(name, str) else ""
-        return {"name": named, "inputSchema": {"type": "object"}, "_meta": {UNUSABLE: why[:300]}}
+        return {"name": named, "inputSchema": {"type": "object"}, "_meta": {UNUSABLE: shape(error)[:300]}}
     return tool
 
 

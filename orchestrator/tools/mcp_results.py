@@ -124,6 +124,15 @@ def said(result: dict[str, Any]) -> str:
     return "\n".join(texts) or "the tool says that it failed, and not why"
 
 
+def shape(error: Exception) -> str:
+    """What is wrong with an answer: the first of what the SDK's models found, by its place."""
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    first: dict[str, Any] = errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}".removeprefix(": ")
+
+
 def _part(part: dict[str, Any]) -> dict[str, Any]:
     """One part of a result; bytes are said by their number."""
     match part:
