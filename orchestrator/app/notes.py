@@ -24,7 +24,7 @@ _LARGEST = 1024 * 1024
 @frozen
 class Note:
     """``store`` is an URL, ``base`` what a relative path in it is meant from; ``folder`` is where the run was started,
-    ``at`` when (microseconds since the epoch).
+    ``at`` when (microseconds since the epoch). ``prefix`` is that of its tables; None where an older note says none.
     """
 
     run: str
@@ -32,11 +32,12 @@ class Note:
     base: str
     folder: str
     at: int
+    prefix: str | None = None
 
 
 def write_note(note: Note) -> None:
     """Keep a note. A state directory that cannot be written costs the convenience, not the run."""
-    if _has_password(note.store):
+    if has_password(note.store):
         return
     path = notes_path()
     line = json.dumps(asdict(note)) + "\n"
@@ -80,7 +81,8 @@ def _parse(line: str) -> Note | None:
     run, store, base, folder, at = (found.get(name) for name in ("run", "store", "base", "folder", "at"))
     if type(at) is not int or not all(isinstance(text, str) for text in (run, store, base, folder)):
         return None
-    return Note(str(run), str(store), str(base), str(folder), at)
+    prefix = found.get("prefix")
+    return Note(str(run), str(store), str(base), str(folder), at, prefix if isinstance(prefix, str) else None)
 
 
 def _shorten(path: Path) -> None:
@@ -94,7 +96,10 @@ def _shorten(path: Path) -> None:
     fresh.replace(path)
 
 
-def _has_password(url: str) -> bool:
+def has_password(url: str) -> bool:
+    """True where a URL holds a password, and a run in it is not noted."""
     authority = url.partition("://")[2].partition("/")[0]
     user, at, _ = authority.rpartition("@")
-    return bool(at) and ":" in user and "${{" not in user
+    options = [item.partition("=") for item in url.partition("?")[2].split("&")]
+    in_query = any(key.lower() == "password" and "${{" not in value for key, _, value in options)
+    return in_query or (bool(at) and ":" in user and "${{" not in user)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -157,6 +158,8 @@ async def found_run(reference: str, config: Config) -> AsyncGenerator[Found]:
                 yield Found(store, row, chosen)
                 return
         named = Named(noted.store, Path(noted.base), "note")
+        if noted.prefix is not None:
+            config = replace(config, table_prefix=noted.prefix or None)
         async with opened(named, config, create=False) as store:
             yield Found(store, await _pick(store, noted.run), named)
 

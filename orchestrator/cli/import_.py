@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.render.end import with_store
 from orchestrator.cli.session import Session, begin, run_async
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def import_(
     store = run_async(lambda: _import(session, exported, name))
     if session.flags.machine:
         session.screen.data({"format": "orch.import/1", "run": exported.run_id, "store": store})
-    session.screen.say(f"run {exported.run_id} is in {store}; `orch resume {exported.run_id}` goes on with it")
+    there = with_store(exported.run_id, session.flags.store)
+    session.screen.say(f"run {exported.run_id} is in {store}; `orch resume {there}` goes on with it")
     return 0
 
 
@@ -48,7 +50,8 @@ async def _import(session: Session, exported: Exported, name: str) -> str:
         await import_run(store, exported, name)
     url = absolute_url(named)
     if not url.startswith("memory:"):
-        write_note(Note(exported.run_id, url, str(named.folder), str(Path.cwd()), SystemClock().now()))
+        prefix = config.table_prefix or ""
+        write_note(Note(exported.run_id, url, str(named.folder), str(Path.cwd()), SystemClock().now(), prefix))
     return store.name
 
 

@@ -287,7 +287,8 @@ class _Run:
 
         url = absolute_url(self.named)
         if not url.startswith("memory:"):
-            write_note(Note(run_id, url, str(self.named.folder), str(Path.cwd()), SystemClock().now()))
+            prefix = self.config.table_prefix or ""
+            write_note(Note(run_id, url, str(self.named.folder), str(Path.cwd()), SystemClock().now(), prefix))
 
     def _announce(self, run_id: str) -> None:
         from orchestrator.app.graphs import scripted_models

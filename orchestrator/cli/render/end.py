@@ -77,9 +77,17 @@ def say_end(screen: Screen, end: Any) -> None:
     reason = "doubt" if doubtful else end.reason
     # The path of an agent's call may be long: it is named only where it has to be.
     step = doubtful or (asked[0] if len(asked) > 1 else None)
-    command = next_command(end.run_id, end.status, reason, step=step, add=lacking(limit))
+    run = with_store(end.run_id, screen.flags.store)
+    command = next_command(run, end.status, reason, step=step, add=lacking(limit))
     if command:
         screen.say(f"next: {command}")
+
+
+def with_store(run_id: str, store: str | None) -> str:
+    """The run as a command must name it: with its store, where ``--store`` held a password and nothing was noted."""
+    from orchestrator.app.notes import has_password
+
+    return run_id if store is None or not has_password(store) else f"{run_id} --store …"
 
 
 def lacking(limit: Any) -> str:

@@ -29,10 +29,18 @@ def test_no_notes_where_there_are_none() -> None:
     assert read_notes() == []
 
 
-@pytest.mark.parametrize("url", ["postgresql://me:hunter2@db/runs", "mysql://me:@db/runs"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:hunter2@db/runs", "mysql://me:@db/runs", "mysql://db/runs?password=x"]
+)
 def test_a_url_with_a_password_is_not_kept(url: str) -> None:
     write_note(note("a", url))
     assert not notes_path().exists()
+
+
+def test_the_prefix_of_the_tables_is_kept() -> None:
+    noted = Note("a", "sqlite:/a.db", "/base", "/work", 5, "orch_")
+    write_note(noted)
+    assert read_notes() == [noted]
 
 
 def test_a_url_with_a_reference_is_kept_as_written() -> None:

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from orchestrator.cli.flags import Flags
-from orchestrator.cli.render.end import describe_wait, exit_of, next_command
+from orchestrator.cli.render.end import describe_wait, exit_of, next_command, say_end
 from orchestrator.cli.render.records import record_line
 from orchestrator.cli.screen import Screen
 from orchestrator.engine.ends import RunEnd
@@ -47,6 +47,24 @@ def test_a_key_that_was_refused_is_exit_4() -> None:
 )
 def test_what_to_type_next(status: str, reason: str | None, command: str | None) -> None:
     assert next_command("x", status, reason, step="step") == command
+
+
+@pytest.mark.parametrize(
+    ("store", "named"),
+    [
+        (None, "orch resume x"),
+        ("sqlite:///runs.db", "orch resume x"),
+        ("mysql://me:${{ secrets.PW }}@h/d", "orch resume x"),
+        ("mysql://me:sesame@h/d", "orch resume x --store …"),
+    ],
+)
+def test_a_store_that_was_not_noted_has_to_be_named_again(
+    store: str | None, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_end(Screen(Flags(store=store)), RunEnd(run_id="x", status="paused", reason="no progress"))
+    said = capsys.readouterr().err
+    assert f"next: {named}\n" in said
+    assert "sesame" not in said
 
 
 def test_what_a_run_waits_for_is_harmless_text() -> None:

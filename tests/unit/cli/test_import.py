@@ -101,6 +101,13 @@ def test_it_is_found_where_it_went(folder: Path, file: Path, orch: Orch) -> None
     assert json.loads(orch("show", "x"))["run"]["labels"] == {"team": "a"}
 
 
+def test_it_is_found_under_the_prefix_of_its_tables(file: Path, orch: Orch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCH_TABLE_PREFIX", "mine_")
+    orch("import", str(file), "--store", NEW)
+    monkeypatch.delenv("ORCH_TABLE_PREFIX")
+    assert json.loads(orch("show", "x"))["run"]["labels"] == {"team": "a"}
+
+
 def test_it_comes_through_a_pipe(file: Path, orch: Orch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
     orch("import", "-", "--store", NEW)
