@@ -261,3 +261,17 @@ def test_a_reader_that_has_gone_changes_no_exit_code(folder: Path, args: list[st
     os.close(writer)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in (done.stderr or "")
+
+
+def test_one_interrupt_ends_a_verb_whose_server_accepts_and_says_nothing(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgresql://x@127.0.0.1:{server.getsockname()[1]}/x?sslmode=disable&connect_timeout=40"
+        with start(folder, "list", "--store", url) as process:
+            near, _ = server.accept()
+            assert near.recv(1), "it has asked, and waits"
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+            near.close()
+    assert (process.returncode, err) == (130, "")
+    assert time.monotonic() - began < 10
