@@ -115,7 +115,7 @@ def test_a_question_shows_what_would_be_performed(kind: Any, config: dict[str, A
         name="tool", kind=kind, approve="true", config={name: Const(value) for name, value in config.items()}
     )
     node = Node(name="a", id="a", kind="tool", config=CallConfig(tool=definition))
-    world = World(graph(node)).play()
+    world = World(graph(node), answer=lambda _: Done(1)).play()
     question = world.state.steps["a"].waiting
     assert question is not None
     assert question["args"] == {}
