@@ -12,6 +12,7 @@ import json
 import queue
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -76,7 +77,7 @@ class Sqlite:
         self._db.close()
 
 
-class _Server:
+class _Server(ABC):
     """One connection; the rows that wait are one statement, so one commit."""
 
     async def open(self) -> None:
@@ -85,11 +86,13 @@ class _Server:
         self._batch: list[tuple[Row, asyncio.Future[None]]] = []
         self._task = asyncio.create_task(self._work())
 
+    @abstractmethod
     async def connect(self) -> None:
-        raise NotImplementedError
+        """Open the connection."""
 
+    @abstractmethod
     async def insert(self, rows: list[Row]) -> None:
-        raise NotImplementedError
+        """Insert the rows as one statement."""
 
     async def _work(self) -> None:
         while True:

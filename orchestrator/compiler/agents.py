@@ -85,13 +85,13 @@ class Cast:
     resolved: Resolved
     tools: Toolbox
     place: Place
-    models: dict[str, ModelDef] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    named: dict[str, AgentDraft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    definitions: dict[str, AgentDef] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    entered: list[AgentDef] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
-    in_place: dict[str, bool] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    _last: dict[frozenset[str], Type] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    _others: list[str] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    models: dict[str, ModelDef] = field(default_factory=dict[Any, Any])
+    named: dict[str, AgentDraft] = field(default_factory=dict[Any, Any])
+    definitions: dict[str, AgentDef] = field(default_factory=dict[Any, Any])
+    entered: list[AgentDef] = field(default_factory=list[Any])
+    in_place: dict[str, bool] = field(default_factory=dict[Any, Any])
+    _last: dict[frozenset[str], Type] = field(default_factory=dict[Any, Any])
+    _others: list[str] = field(default_factory=list[Any])
 
     def use(self, agent: str | AgentEntry, at: Path, place: Place, name: str) -> AgentDraft | None:
         """The agent of a step: named, or defined in place, where it goes by the step's name.

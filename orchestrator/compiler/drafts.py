@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.frozen import field, slotted
 from orchestrator.spec.types import ANY, ObjectType, Type
@@ -63,11 +63,11 @@ class Draft:
     checked: bool = False
     over: Site | None = None
     key: Site | None = None
-    calls: list[Call] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    calls: list[Call] = field(default_factory=list[Any])
     result: Site | None = None
     block: BlockDraft | None = None
     do: Draft | None = None
-    cases: Mapping[str, Draft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    cases: Mapping[str, Draft] = field(default_factory=dict[Any, Any])
     otherwise: Draft | None = None
     vague: bool = False
     fallback: Draft | None = None
@@ -80,4 +80,4 @@ class BlockDraft:
 
     names: Names
     at: Path
-    drafts: dict[str, Draft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    drafts: dict[str, Draft] = field(default_factory=dict[Any, Any])

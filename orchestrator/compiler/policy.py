@@ -52,7 +52,7 @@ def allowed(data: dict[str, Any], policy: Policy) -> tuple[dict[str, Any], list[
 @slotted
 class _Search:
     policy: Policy
-    found: list[dict[str, str]] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    found: list[dict[str, str]] = field(default_factory=list[Any])
 
     def say(self, message: str, at: str, hint: str = "") -> None:
         problem = {"code": "E408", "message": message, "at": at}

@@ -67,7 +67,7 @@ class Resolved:
     secrets: tuple[SecretDef, ...]
     steps: Mapping[str, Path]
     parts: int = 0
-    used: set[tuple[str, str]] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
+    used: set[tuple[str, str]] = field(default_factory=set[Any])
 
     def type_at(self, data: Any, at: Path) -> Type:
         """The type that a field writes; ``any`` where it is none, which is said."""

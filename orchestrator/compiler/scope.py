@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.expr.check import Namespace
 from orchestrator.frozen import field, frozen, slotted
@@ -34,8 +34,8 @@ class Names:
 
     at: Mapping[str, Path]
     late: frozenset[str] = frozenset()
-    types: dict[str, Type] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    absent: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
+    types: dict[str, Type] = field(default_factory=dict[Any, Any])
+    absent: set[str] = field(default_factory=set[Any])
 
 
 @slotted
@@ -45,7 +45,7 @@ class Frame:
     names: Names
     step: str | None = None
     sees_late: bool = True
-    needs: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
+    needs: set[str] = field(default_factory=set[Any])
 
 
 @frozen
@@ -54,7 +54,7 @@ class Scope:
 
     names: ChainMap[str, Entry]
     frames: tuple[Frame, ...] = ()
-    elsewhere: Mapping[str, Path] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    elsewhere: Mapping[str, Path] = field(default_factory=dict[Any, Any])
 
     def bind(self, names: Mapping[str, Entry]) -> Scope:
         """This scope with more root names."""

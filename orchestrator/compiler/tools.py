@@ -64,10 +64,10 @@ class Toolbox:
     resolved: Resolved
     place: Place
     folder: Value | None = None
-    calls: list[Call] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
-    named: dict[str, ToolDraft] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    opened: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
-    built_in: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
+    calls: list[Call] = field(default_factory=list[Any])
+    named: dict[str, ToolDraft] = field(default_factory=dict[Any, Any])
+    opened: set[str] = field(default_factory=set[Any])
+    built_in: set[str] = field(default_factory=set[Any])
 
     def refer(self, text: str, at: Path) -> tuple[ToolDraft, str | None] | None:
         """The tool of a reference, ``name`` or ``name.operation``; None where there is none, which is said.

@@ -20,6 +20,7 @@ from orchestrator.providers.connect import (
     bearer,
     client_for,
     cut,
+    entry_headers,
     environment_headers,
     longest,
     receive,
@@ -132,18 +133,10 @@ def _connect(url: str, key: str | None) -> anthropic.AsyncAnthropic:
 
 
 def _headers(settings: dict[str, Any], context: ModelContext, *, keyed: bool) -> dict[str, Any]:
-    """The entry's own headers. Those of ANTHROPIC_CUSTOM_HEADERS, which the SDK would add, are no part of the run:
-    dropped.
-    """
     from anthropic import Omit
 
-    out: dict[str, Any] = {name: Omit() for name in environment_headers("ANTHROPIC_CUSTOM_HEADERS")}
-    if keyed:
-        out = {name: value for name, value in out.items() if name.lower() != "authorization"}
-    else:
-        out["Authorization"] = Omit()
-    given: dict[str, Any] = context.reveal(settings.get("headers") or {})
-    return {**out, **given}
+    ambient = environment_headers("ANTHROPIC_CUSTOM_HEADERS")
+    return entry_headers(settings, context, keyed=keyed, ambient=ambient, omit=Omit)
 
 
 def _failure(error: anthropic.APIError | httpx2.HTTPError, used: Usage | None, idle: float) -> ModelError:

@@ -77,7 +77,7 @@ class _Open:
     """The block that is being received."""
 
     block: dict[str, Any]
-    parts: list[str] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    parts: list[str] = field(default_factory=list[Any])
 
 
 class Assembly:

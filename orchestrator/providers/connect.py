@@ -18,7 +18,7 @@ from orchestrator.providers.protocol import ModelError
 from orchestrator.providers.sse import EventLines, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import httpx2
 
@@ -117,6 +117,21 @@ def environment_headers(variable: str) -> list[str]:
     """The names of the headers that an SDK would add of its own from a variable: they are no part of the run."""
     lines = os.environ.get(variable, "").split("\n")
     return [line.partition(":")[0].strip() for line in lines if ":" in line]
+
+
+def entry_headers(
+    settings: dict[str, Any], context: ModelContext, *, keyed: bool, ambient: Iterable[str], omit: Callable[[], Any]
+) -> dict[str, Any]:
+    """The entry's own headers. ``ambient`` are those that the SDK would add from the environment, and that are no part
+    of the run: ``omit`` makes what has it leave one out.
+    """
+    out: dict[str, Any] = {name: omit() for name in ambient}
+    if keyed:
+        out = {name: value for name, value in out.items() if name.lower() != "authorization"}
+    else:
+        out["Authorization"] = omit()
+    given: dict[str, Any] = context.reveal(settings.get("headers") or {})
+    return {**out, **given}
 
 
 def bearer(key: str | None) -> dict[str, str]:

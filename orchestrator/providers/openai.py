@@ -16,6 +16,7 @@ from orchestrator.providers.connect import (
     bearer,
     client_for,
     cut,
+    entry_headers,
     environment_headers,
     longest,
     receive,
@@ -135,16 +136,10 @@ def _connect(url: str, key: str | None) -> openai.AsyncOpenAI:
 
 
 def _headers(settings: dict[str, Any], context: ModelContext, *, keyed: bool) -> dict[str, Any]:
-    """The entry's own headers. Those that the SDK takes from the environment are no part of the run: dropped."""
     from openai import Omit
 
-    out: dict[str, Any] = {name: Omit() for name in (*environment_headers("OPENAI_CUSTOM_HEADERS"), *_AMBIENT)}
-    if keyed:
-        out = {name: value for name, value in out.items() if name.lower() != "authorization"}
-    else:
-        out["Authorization"] = Omit()
-    given: dict[str, Any] = context.reveal(settings.get("headers") or {})
-    return {**out, **given}
+    ambient = (*environment_headers("OPENAI_CUSTOM_HEADERS"), *_AMBIENT)
+    return entry_headers(settings, context, keyed=keyed, ambient=ambient, omit=Omit)
 
 
 def _failure(error: openai.APIError | httpx2.HTTPError, used: Usage | None, idle: float) -> ModelError:

@@ -46,11 +46,11 @@ class Loaded:
     data: dict[str, Any]
     root: Mapping
     folder: Path
-    texts: dict[str, str] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    sources: dict[str, str] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    parts: dict[DataPath, str] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    skills: dict[DataPath, tuple[Skill, ...]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    warnings: list[Diagnostic] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    texts: dict[str, str] = field(default_factory=dict[Any, Any])
+    sources: dict[str, str] = field(default_factory=dict[Any, Any])
+    parts: dict[DataPath, str] = field(default_factory=dict[Any, Any])
+    skills: dict[DataPath, tuple[Skill, ...]] = field(default_factory=dict[Any, Any])
+    warnings: list[Diagnostic] = field(default_factory=list[Any])
 
     def mark(self, path: DataPath) -> Mark:
         """The place of a value; of the nearest thing around it, where the path leads to nothing."""

@@ -94,8 +94,8 @@ class Sequence:
     start: int
     end: int
     flow: bool
-    data: list[Any] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
-    items: list[Node] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    data: list[Any] = field(default_factory=list[Any])
+    items: list[Node] = field(default_factory=list[Any])
     size: int = 1
     height: int = 1
 
@@ -108,8 +108,8 @@ class Mapping:
     start: int
     end: int
     flow: bool
-    data: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
-    entries: dict[str, tuple[Scalar, Node]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    data: dict[str, Any] = field(default_factory=dict[Any, Any])
+    entries: dict[str, tuple[Scalar, Node]] = field(default_factory=dict[Any, Any])
     size: int = 1
     height: int = 1
 

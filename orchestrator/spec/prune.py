@@ -107,7 +107,7 @@ class _Edit:
     renamed: bool = False
     vague: bool = False
     lost: bool = False
-    inner: dict[str | int, _Edit] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    inner: dict[str | int, _Edit] = field(default_factory=dict[Any, Any])
 
 
 @slotted

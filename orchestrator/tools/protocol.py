@@ -28,7 +28,7 @@ class Done:
     """
 
     output: Any
-    files: Mapping[str, FileOut] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    files: Mapping[str, FileOut] = field(default_factory=dict[Any, Any])
     overflow: str | None = None
 
 

@@ -29,7 +29,7 @@ class Branch:
     path: str
     name: str
     step: StepState | None = None
-    inner: list[Branch] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    inner: list[Branch] = field(default_factory=list[Any])
     over: int | None = None
 
     @property

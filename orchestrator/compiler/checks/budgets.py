@@ -44,8 +44,8 @@ def check(lowered: Lowered) -> None:
 class _Check:
     resolved: Resolved
     agents: Mapping[str, AgentDef]
-    told: set[Any] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
-    seen: dict[str, set[Any]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    told: set[Any] = field(default_factory=set[Any])
+    seen: dict[str, set[Any]] = field(default_factory=dict[Any, Any])
 
     def file(self, lowered: Lowered) -> None:
         document = self.resolved.document

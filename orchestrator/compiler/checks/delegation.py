@@ -6,7 +6,7 @@ around, of an agent that is called, or of the call. What is inside such an accou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from orchestrator.frozen import field, slotted
 from orchestrator.graph.nodes import AgentConfig
@@ -48,7 +48,7 @@ class _Search:
 
     report: Report
     agents: Mapping[str, AgentDef]
-    done: set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
+    done: set[str] = field(default_factory=set[Any])
 
     def step(self, draft: Draft) -> None:
         budget, step, config = draft.node.budget, draft.step, draft.node.config

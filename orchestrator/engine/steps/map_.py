@@ -24,7 +24,7 @@ class _Items:
 
     values: list[Any]
     concurrency: int
-    keys: list[Any] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    keys: list[Any] = field(default_factory=list[Any])
     next: int = 0
     waits: set[str] = field(default_factory=set[str])
     live: dict[str, Act] = field(default_factory=dict[str, Any])
