@@ -184,6 +184,12 @@ def _told(diagnostics: Iterable[Diagnostic], source: Outline) -> list[dict[str, 
     for one in diagnostics:
         if one.severity is Severity.ERROR and len(found) < MOST:
             at = source.place(one.mark.line) if one.mark is not None else ""
-            problem = {"code": one.code, "message": one.message[:WORDS], "at": at}
+            problem = {"code": one.code, "message": _of_a_plan(one.message)[:WORDS], "at": at}
             found.append(problem | {"hint": one.hint[:WORDS]} if one.hint else problem)
     return found
+
+
+def _of_a_plan(message: str) -> str:
+    """What is said of a file, said of a plan; what it quotes stays as it is."""
+    words = message.split("`")
+    return "`".join(part if index % 2 else part.replace("the file", "the plan") for index, part in enumerate(words))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from orchestrator.errors import did_you_mean
 from orchestrator.frozen import field, frozen, slotted
 from orchestrator.spec.fields import OPENING
 from orchestrator.spec.steps import STEP_KINDS
@@ -34,6 +35,9 @@ NOT_ITS_OWN: Final[Mapping[str, str]] = {
 }
 """Fields that an agent in a plan does not have."""
 
+SUGGESTIONS: Final = 20
+"""So often a name is looked for that was meant: a model may write any number of them."""
+
 
 @frozen
 class Policy:
@@ -41,6 +45,11 @@ class Policy:
 
     kinds: frozenset[str]
     spawn: bool = False
+
+    @property
+    def listed(self) -> str:
+        """The kinds, in words."""
+        return ", ".join(kind for kind in STEP_KINDS if kind in self.kinds)
 
 
 def allowed(data: dict[str, Any], policy: Policy) -> tuple[dict[str, Any], list[dict[str, str]]]:
@@ -54,8 +63,8 @@ class _Search:
     policy: Policy
     found: list[dict[str, str]] = field(default_factory=list[Any])
 
-    def say(self, message: str, at: str, hint: str = "") -> None:
-        problem = {"code": "E408", "message": message, "at": at}
+    def say(self, message: str, at: str, hint: str = "", *, code: str = "E408") -> None:
+        problem = {"code": code, "message": message, "at": at}
         self.found.append(problem | {"hint": hint} if hint else problem)
 
     def several(self, data: dict[str, Any], at: str) -> dict[str, Any]:
@@ -77,9 +86,15 @@ class _Search:
             return data
         step = cast("dict[str, Any]", data)
         kinds = [kind for kind in STEP_KINDS if kind in step]
+        if not kinds:
+            close = self.meant(step)
+            where = f"{at}.{close[0]}" if close else at
+            hint = f"did you mean `{close[1]}`?" if close else f"exactly one of {self.policy.listed}"
+            self.say("a step of the plan has no kind", where, hint, code="E109")
+            return {"set": {}}
         if len(kinds) == 1 and kinds[0] not in self.policy.kinds:
-            listed = ", ".join(sorted(self.policy.kinds))
-            self.say(f"a plan of this agent has no `{kinds[0]}` steps", f"{at}.{kinds[0]}", f"it may have: {listed}")
+            hint = f"it may have: {self.policy.listed}"
+            self.say(f"a plan of this agent has no `{kinds[0]}` steps", f"{at}.{kinds[0]}", hint)
             return {"set": {}}
         if isinstance(step.get("tool"), dict):
             self.say("a plan calls tools by their names, and defines none", f"{at}.tool")
@@ -93,6 +108,14 @@ class _Search:
         if isinstance(kept.get("ask"), dict):
             kept["ask"] = self.texts(kept["ask"], f"{at}.ask")
         return self.several(self.texts(kept, at), at)
+
+    def meant(self, step: dict[str, Any]) -> tuple[str, str] | None:
+        """The first field that looks like a kind, and that kind."""
+        for name in list(step)[:SUGGESTIONS] if len(self.found) < SUGGESTIONS else ():
+            close = did_you_mean(name, sorted(self.policy.kinds))
+            if close:
+                return name, close
+        return None
 
     def agent(self, agent: dict[str, Any], at: str) -> dict[str, Any]:
         lacking = (
@@ -113,9 +136,14 @@ class _Search:
             return {**plan, "kinds": [kind for kind in STEP_KINDS if kind in self.policy.kinds]}
         kinds = cast("list[Any]", given)
         for index, kind in enumerate(kinds):
+            where = f"{at}.kinds[{index}]"
             if kind in STEP_KINDS and kind not in self.policy.kinds:
-                self.say(f"the agent that plans may have no `{kind}` steps either", f"{at}.kinds[{index}]")
-        return {**plan, "kinds": [kind for kind in kinds if kind not in STEP_KINDS or kind in self.policy.kinds]}
+                self.say(f"the agent that plans may have no `{kind}` steps either", where)
+            elif isinstance(kind, str) and kind not in STEP_KINDS:
+                close = did_you_mean(kind, sorted(self.policy.kinds)) if len(self.found) < SUGGESTIONS else None
+                hint = f"did you mean `{close}`?" if close else f"known: {self.policy.listed}"
+                self.say(f"unknown kind of step `{kind[:80]}`", where, hint, code="E107")
+        return {**plan, "kinds": [kind for kind in kinds if not isinstance(kind, str) or kind in self.policy.kinds]}
 
     def texts(self, data: dict[str, Any], at: str) -> dict[str, Any]:
         """The mapping, with no file of this machine in its texts."""

@@ -9,8 +9,8 @@ from orchestrator.agents.turns import wire_name
 from orchestrator.compiler.budgets import budget_def
 from orchestrator.compiler.resolve import WHAT
 from orchestrator.graph.nodes import DelegateDef, HandoffDef, PlanDef, SpawnDef
-from orchestrator.spec.availability import unperformed
-from orchestrator.spec.steps import STEP_KINDS
+from orchestrator.spec.availability import performed
+from orchestrator.spec.steps import STEP_KINDS, StepBase
 from orchestrator.spec.types import INTEGER
 
 if TYPE_CHECKING:
@@ -70,13 +70,15 @@ def _spawn(spawn: Spawn, agent: AgentDef, at: Path, place: Place, cast_: Cast) -
 
 
 def _plan(plan: Plan, at: Path, place: Place) -> PlanDef:
-    missing = unperformed()
+    known = performed(StepBase, STEP_KINDS)
     kinds: list[str] = []
     if plan.kinds is None:
-        kinds = [kind for kind in STEP_KINDS if kind not in missing and kind not in UNASKED]
+        kinds = [kind for kind in known if kind not in UNASKED]
     for index, kind in enumerate(plan.kinds or ()):
         if kind not in STEP_KINDS:
-            place.report.unknown("E107", "kind of step", kind, STEP_KINDS, (*at, "kinds", index))
+            place.report.unknown("E107", "kind of step", kind, known, (*at, "kinds", index))
+        elif kind not in known:
+            place.report.error("E190", f"`{kind}` is not available yet", (*at, "kinds", index))
         elif kind in kinds:
             place.report.error("E404", f"`{kind}` stands twice", (*at, "kinds", index))
         else:

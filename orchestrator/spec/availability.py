@@ -31,15 +31,10 @@ _FIELDS: Final[tuple[tuple[type[Model], str], ...]] = (
 """Fields that nothing performs, of a model and of what derives from it."""
 
 
-def unperformed() -> frozenset[str]:
-    """The kinds of steps that nothing performs."""
-    return frozenset(
-        name
-        for kind, names in _FIELDS
-        if issubclass(kind, steps.StepBase)
-        for name in names.split()
-        if name in steps.STEP_KINDS
-    )
+def performed(base: type[Model], kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Those ``kinds`` of steps, or of tools, that can be had. ``base`` is the model of all of them."""
+    missing = {name for kind, names in _FIELDS if issubclass(kind, base) for name in names.split()}
+    return tuple(kind for kind in kinds if kind not in missing)
 
 
 def _is(*values: Any) -> Callable[[Any], bool]:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.errors import did_you_mean
+from orchestrator.spec import availability
 from orchestrator.spec.annotations import fields_of, members_of, model_at
 from orchestrator.spec.codes import SHAPE
 from orchestrator.spec.diagnostics import Diagnostic
 from orchestrator.spec.document import Document
 from orchestrator.spec.fields import Model, key_of
-from orchestrator.spec.steps import STEP_KINDS, Step, StepBase
+from orchestrator.spec.steps import STEP_KINDS, Step, StepBase, WaitSignal
 from orchestrator.spec.tools import TOOL_KINDS, Tool, ToolBase
 
 if TYPE_CHECKING:
@@ -182,10 +183,10 @@ def _unknown(where: tuple[Any, ...], path: DataPath, loaded: Loaded) -> Diagnost
 
 def _no_member(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnostic:
     tag = str(error.get("ctx", {}).get("tag", "")).removeprefix("\0")
-    kinds = {"step kinds": STEP_KINDS, "tool kinds": TOOL_KINDS, "wait kinds": ("until", "signal")}.get(tag)
+    found = _KINDS.get(tag)
     value = error["input"]
-    if kinds is not None and isinstance(value, dict):
-        return _not_one_kind(cast("dict[str, Any]", value), kinds, path, loaded)
+    if found is not None and isinstance(value, dict):
+        return _not_one_kind(cast("dict[str, Any]", value), *found, path, loaded)
     if tag == "part":
         message = "a part of a text has one of `text`, `each`, `file` or `template`"
         return Diagnostic("E109", message, loaded.mark(path))
@@ -194,7 +195,16 @@ def _no_member(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnosti
     return _other_kind(_listed(list(wanted), quote=False), value, path, loaded)
 
 
-def _not_one_kind(value: dict[str, Any], kinds: tuple[str, ...], path: DataPath, loaded: Loaded) -> Diagnostic:
+_KINDS: Final[dict[str, tuple[type[Model], tuple[str, ...]]]] = {
+    "step kinds": (StepBase, STEP_KINDS),
+    "tool kinds": (ToolBase, TOOL_KINDS),
+    "wait kinds": (WaitSignal, ("until", "signal")),
+}
+
+
+def _not_one_kind(
+    value: dict[str, Any], base: type[Model], kinds: tuple[str, ...], path: DataPath, loaded: Loaded
+) -> Diagnostic:
     given = [name for name in value if name in kinds]
     what = owner(path)
     if given:
@@ -205,7 +215,8 @@ def _not_one_kind(value: dict[str, Any], kinds: tuple[str, ...], path: DataPath,
         if close:
             hint = f"did you mean `{close}`?"
             return Diagnostic("E109", f"{what} has no kind", loaded.key_mark((*path, name)), hint)
-    return Diagnostic("E109", f"{what} has no kind", loaded.key_mark(path), f"exactly one of {_listed(kinds)}")
+    hint = f"exactly one of {_listed(availability.performed(base, kinds))}"
+    return Diagnostic("E109", f"{what} has no kind", loaded.key_mark(path), hint)
 
 
 def _subject(path: DataPath) -> str:

@@ -92,10 +92,10 @@ def _read(folder: Path, shown: Path, loaded: Loaded) -> _Found:
 
 
 def _places(folder: Path) -> list[Path]:
-    """The folders of skills: this one, else those in it."""
+    """The folders of skills: this one, else those in it that are not hidden."""
     if (folder / FILE).exists():
         return [folder]
-    return sorted(place for place in folder.iterdir() if (place / FILE).exists())
+    return sorted(place for place in folder.iterdir() if not place.name.startswith(".") and (place / FILE).exists())
 
 
 def _files(folder: Path) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ import pytest
 
 from orchestrator.compiler.outlines import outline
 from orchestrator.compiler.plans import MOST, Planned, Refused, compile_plan
+from orchestrator.compiler.policy import Policy, allowed
 from orchestrator.graph.nodes import node_from_json, to_json
 from orchestrator.spec.load import load
 from orchestrator.tools.inspection import inspect_function
-from tests.unit.compiler.helpers import graph_of
+from tests.unit.compiler.helpers import compiled, graph_of
 
 TEXT = """
 inputs: {topic: string, photo: file}
@@ -168,7 +169,8 @@ def test_other_kinds_are_there_where_the_agent_has_them(tmp_path):
 
 def test_a_question_reads_no_file_either():
     steps = {"a": {"ask": {"message": [{"file": "/etc/passwd"}], "choices": ["yes"]}}}
-    assert ("E408", "steps.a.ask.message[0].file") in said(steps, kinds="ask")
+    _, found = allowed({"steps": steps}, Policy(frozenset({"ask"})))
+    assert [(one["code"], one["at"]) for one in found] == [("E408", "steps.a.ask.message[0].file")]
 
 
 def test_so_many_steps_with_all_inside():
@@ -235,3 +237,51 @@ def test_every_text_survives_on_its_own_line():
     assert found.place(mark.line) == "outputs.b.c"
     assert found.place(0) == found.place(1)
     assert found.place(10_000) == found.paths[-1]
+
+
+def test_kinds_that_are_told_are_those_that_may_be_had():
+    def hints(step, kinds):
+        found = planned({"a": step}, kinds=kinds, more="")
+        assert isinstance(found, Refused)
+        return [(one["code"], one["at"], one.get("hint")) for one in found.problems]
+
+    assert hints({"prompt": "x"}, "tool, set") == [("E109", "steps.a", "exactly one of tool, set")]
+    assert hints({"tol": "look"}, "tool, set") == [("E109", "steps.a.tol", "did you mean `tool`?")]
+    assert hints({"run": "x"}, "tool, agent") == [("E408", "steps.a.run", "it may have: agent, tool")]
+    inner = {"agent": {"plan": {"kinds": ["zebra", "sett", "set"]}}, "prompt": "x"}
+    assert [one for one in hints(inner, "set, agent") if one[0] == "E107"] == [
+        ("E107", "steps.a.agent.plan.kinds[0]", "known: agent, set"),
+        ("E107", "steps.a.agent.plan.kinds[1]", "did you mean `set`?"),
+    ]
+
+
+def test_names_that_were_meant_are_looked_for_so_often_and_no_more():
+    found = planned({f"s{n}": {"tol": "look"} for n in range(40)})
+    assert isinstance(found, Refused)
+    assert [one["hint"].startswith("did you mean") for one in found.problems] == [True] * 20 + [False] * 20
+    found = planned({"a": {"agent": {"plan": {"kinds": ["sett"] * 40}}, "prompt": "x"}})
+    assert [one["hint"].startswith("did you") for one in found.problems if one["code"] == "E107"] == [True] * 20 + [
+        False
+    ] * 20
+
+
+def test_what_is_too_large_is_a_plan_and_no_file():
+    found = planned({f"s{n}": {"set": {"x": n}} for n in range(6_000)})
+    assert isinstance(found, Refused)
+    assert [one["message"] for one in found.problems] == ["the plan has over 20,000 nodes"]
+    found = planned({"a": {"set": {"x": "y" * 1_100_000}}})
+    assert [one["message"] for one in found.problems] == ["the plan is over 1,048,576 bytes"]
+
+
+def test_what_is_quoted_stays_as_it_is():
+    found = planned({"a": {"set": {"x": "${{ nothing }}"}, "the file": 1}})
+    assert isinstance(found, Refused)
+    assert any("`the file`" in one["message"] for one in found.problems)
+
+
+def test_an_agent_may_plan_no_kind_that_nothing_performs():
+    kinds = "[set, loop, zebra]"
+    text = f"models: {{default: {{provider: scripted, replies: [{{text: x}}]}}}}\nsteps: {{a: {{agent: {{plan: {{kinds: {kinds}}}}}, prompt: x}}}}"
+    found = {one.code: one for one in compiled(text).diagnostics}
+    assert found["E190"].message == "`loop` is not available yet"
+    assert found["E107"].hint == "known: agent, tool, run, python, steps, map, switch, set, fail"

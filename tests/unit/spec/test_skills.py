@@ -43,6 +43,13 @@ def test_a_folder_is_a_skill_or_holds_some(tmp_path):
     assert found(tmp_path, "many", "./one", "many/../one") == [["a", "b"], ["one"], ["one"]]
 
 
+def test_hidden_folders_are_no_skills(tmp_path):
+    skill(tmp_path / "many" / "a", "a")
+    skill(tmp_path / "many" / ".old", "old")
+    skill(tmp_path / ".own" / "b", "b")
+    assert found(tmp_path, "many", ".own", "many/.old") == [["a"], ["b"], ["old"]]
+
+
 def test_a_skill_is_what_its_file_says(tmp_path):
     skill(tmp_path / "s", "cook-2", "\n\n# Cook\n\n---\n\nSlowly.\n")
     one = read(tmp_path, "s").loaded.skills["steps", "a", "agent", "skills", 0][0]
