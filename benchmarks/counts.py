@@ -34,8 +34,8 @@ class CountingStore(MemoryStore):
             self.counts[name] += 1
         return found
 
-    async def commit(self, batch: Batch) -> None:
-        await super().commit(batch)
+    async def commit(self, batch: Batch, *, alone: bool = False) -> None:
+        await super().commit(batch, alone=alone)
         for piece in batch:
             self.counts["rows"] += len(piece.rows)
             self.counts["bytes"] += sum(len(row.body or b"") + len(row.path) for row in piece.rows)

@@ -119,11 +119,6 @@ class RunDriver:
             self._cancel_running()
         self._wake.set()
 
-    @property
-    def performing(self) -> bool:
-        """Whether an effect is under way."""
-        return bool(self._running)
-
     def take(self, rows: Sequence[InboxRow]) -> None:
         """Take up what was sent to the run."""
         drafts, consumed = self._sorted(rows)
@@ -327,6 +322,7 @@ class RunDriver:
             else:
                 # Known as running from here on: what is stopped before its task begins must be stopped, too.
                 scope = self._running[intent.path] = anyio.CancelScope()
+                self.host.effect_begins()
                 self.host.spawn(self._effect, intent, scope)
         while self._unsafe and self._unsafe[0][0] <= head:
             self.host.tell(self.run_id, self._unsafe.popleft()[2])
@@ -364,6 +360,7 @@ class RunDriver:
                 await self._evidence(draft)
         finally:
             self._running.pop(intent.path, None)
+            self.host.effect_over()
             self._give_back(intent, end=draft)
         if self.error is not None or (draft is None and self._stopping):
             self._wake.set()

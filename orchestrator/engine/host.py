@@ -96,7 +96,7 @@ class Host:
         self.clock = clock
         self.settings = settings or Settings()
         self.owner = new_owner()
-        self.writer = Writer(store, clock, patience=self.settings.outage)
+        self.writer = Writer(store, clock, patience=self.settings.outage, alone=lambda: not self._effects)
         self._listen = listen
         self._outage = outage
         self._away = False
@@ -106,6 +106,7 @@ class Host:
         self._kept: dict[str, float] = {}
         self._keeping: dict[str, anyio.Event] = {}
         self._processes = 0
+        self._effects = 0
         self._crowded = False
         self._stopped: Literal["", "grace", "now"] = ""
         self._attended = False
@@ -255,7 +256,7 @@ class Host:
     @property
     def performing(self) -> bool:
         """Whether an effect is under way here. Where none is, a host that was stopped waits for the store alone."""
-        return any(driver.performing for driver in self._drivers.values())
+        return self._effects > 0
 
     @property
     def attended(self) -> bool:
@@ -293,6 +294,14 @@ class Host:
     def _poke(self, run_id: str) -> None:
         if run_id in self._drivers:
             self._drivers[run_id].poke()
+
+    def effect_begins(self) -> None:
+        """An effect is under way."""
+        self._effects += 1
+
+    def effect_over(self) -> None:
+        """One is no more."""
+        self._effects -= 1
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Run something in this process's task group."""

@@ -426,8 +426,9 @@ class Store(Protocol):
         """
         ...
 
-    async def commit(self, batch: Batch) -> None:
-        """All slices in one transaction, or none.
+    async def commit(self, batch: Batch, *, alone: bool = False) -> None:
+        """All slices in one transaction, or none. ``alone``: nothing else goes on in this process, so that a store may
+        use the caller's thread for a moment.
 
         Raises ``Conflict``, ``Unknown`` or ``BadData`` (with the run it is about, None where that is not known).
         """

@@ -47,7 +47,8 @@ MAX_STUCK = 3
 
 
 class Writer:
-    """Commits what runs append. ``run`` is its task; ``patience`` is how long, in seconds, a store may stay away."""
+    """Commits what runs append. ``run`` is its task; ``patience`` is how long, in seconds, a store may stay away;
+    ``alone`` tells whether nothing but the next commit is waited for in this process."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Writer:
         max_bytes: int = MAX_BYTES,
         patience: float = 600.0,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        alone: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -65,6 +67,7 @@ class Writer:
         self._max_bytes = max_bytes
         self._patience = patience
         self._sleep = sleep
+        self._alone = alone
         self._ready: deque[RunHandle] = deque()
         self._work = anyio.Event()
         self._idle: anyio.Event | None = None
@@ -224,7 +227,7 @@ class Writer:
             if (parking := group[0].parking) is not None:
                 parking.parked = await self._store.park(group[0].slices[0])
             elif len(group) == 1:
-                await self._store.commit(group[0].slices)
+                await self._store.commit(group[0].slices, alone=not self._ready and self._alone())
             else:
                 await self._store.commit([piece for unit in group for piece in unit.slices])
         for unit in group:

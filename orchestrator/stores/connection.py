@@ -47,7 +47,8 @@ class Connection:
         self._busy_timeout = busy_timeout
         self._writes = writes and not url.read_only
         self._raw: sqlite3.Connection | None = None
-        self._patient = True
+        self._waits = busy_timeout
+        self._in_vain = False
 
     @property
     def shown(self) -> str:
@@ -61,6 +62,11 @@ class Connection:
             self.open(create=False)
         assert self._raw is not None
         return self._raw
+
+    @property
+    def is_open(self) -> bool:
+        """False before it is first needed, and after it was thrown away."""
+        return self._raw is not None
 
     @property
     def in_transaction(self) -> bool:
@@ -100,6 +106,7 @@ class Connection:
             raw.close()
             raise self._meaning(error) from error
         self._raw = raw
+        self._waits = self._busy_timeout
 
     def _configure(self, raw: sqlite3.Connection) -> None:
         if self._writes:
@@ -183,10 +190,9 @@ class Connection:
         try:
             self.execute("BEGIN IMMEDIATE")
         except StoreLocked:
-            # What is done on the way out, as giving back a lease, shall not wait for the same lock all over again.
-            self._wait_for_locks(patient=False)
+            self._in_vain = self._in_vain or self._waits > 0
             raise
-        self._wait_for_locks(patient=True)
+        self._in_vain = False
         at("after_begin")
         try:
             yield
@@ -205,10 +211,15 @@ class Connection:
             raise self._meaning(error) from error
         at("after_commit")
 
-    def _wait_for_locks(self, *, patient: bool) -> None:
-        if self._patient is not patient:
-            self._patient = patient
-            seconds = self._busy_timeout if patient else min(self._busy_timeout, _IMPATIENT)
+    def wait_for_locks(self, *, wait: bool) -> None:
+        """Have what follows wait for the lock of another program, or not at all.
+
+        Where it was waited for in vain, what is done on the way out, as giving back a lease, does not wait for it all
+        over again.
+        """
+        seconds = 0.0 if not wait else min(self._busy_timeout, _IMPATIENT) if self._in_vain else self._busy_timeout
+        if self._raw is not None and self._waits != seconds:
+            self._waits = seconds
             self.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
     @contextmanager

@@ -26,6 +26,9 @@ class Lane:
             SimpleQueue()
         )
         self._waiting: set[asyncio.Future[Any]] = set()
+        # Each is counted up by one thread alone.
+        self._called = 0
+        self._served = 0
         self._gone: Exception | None = None
         self._thread = Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
@@ -36,12 +39,18 @@ class Lane:
             raise self._gone
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        self._called += 1
         self._queue.put((loop, future, work))
         self._waiting.add(future)
         try:
             return await future
         finally:
             self._waiting.discard(future)
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was called is done: until it awaits, the caller may use what is the lane's."""
+        return self._gone is None and self._served == self._called
 
     def abandon(self, error: Exception) -> None:
         """Have all that wait, and all that call from now on, get ``error``. What is being done is left behind."""
@@ -59,8 +68,10 @@ class Lane:
             try:
                 result = work()
             except BaseException as error:  # noqa: BLE001 - it belongs to the caller, whatever it is
+                self._served += 1
                 _post(loop, _fail, future, error)
             else:
+                self._served += 1
                 _post(loop, _finish, future, result)
             del item, future, work
 

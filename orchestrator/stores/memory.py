@@ -156,7 +156,8 @@ class MemoryStore:
 
     # --- commits ---
 
-    async def commit(self, batch: Batch) -> None:
+    async def commit(self, batch: Batch, *, alone: bool = False) -> None:
+        del alone
         texts.check_batch(batch)
         await asyncio.sleep(0)  # as a database would: or a chain of commits starves every other task
         self._check(batch)

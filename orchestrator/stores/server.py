@@ -55,7 +55,8 @@ class ServerStore(ServerUpkeep):
 
     # --- commits ---
 
-    async def commit(self, batch: Batch) -> None:
+    async def commit(self, batch: Batch, *, alone: bool = False) -> None:
+        del alone
         texts.check_batch(batch)
         await self._whole(lambda: self._commit(batch))
 

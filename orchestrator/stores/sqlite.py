@@ -6,11 +6,12 @@ commit that returned survives a power cut. Reads see what was committed when the
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.clock import SystemClock
 from orchestrator.ids import new_nonce
-from orchestrator.journal.errors import NoSuchRun, SchemaOlder, Unknown, UnknownDriver, not_waited_for
+from orchestrator.journal.errors import NoSuchRun, SchemaOlder, StoreLocked, Unknown, UnknownDriver, not_waited_for
 from orchestrator.journal.store import ALL_RUNS, Swept
 from orchestrator.stores import schema, texts
 from orchestrator.stores.connection import Connection
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LONGEST_HERE = 0.05
+"""Seconds that a commit may hold up the caller's thread; after one that took longer, they go to the writer's thread."""
+
+NOT_HERE = 1.0
+"""Seconds for which they do."""
+
 
 class SqliteStore:
     """A ``Store`` in one file. ``busy_timeout`` is how long, in seconds, another program may hold its lock."""
@@ -47,6 +54,7 @@ class SqliteStore:
         self._taking = SqliteUpkeep(self._db, self._sql, self._clock)
         self._looking = SqliteUpkeep(self._reader, self._sql, self._clock)
         self._lanes: tuple[Lane, Lane] | None = None
+        self._here_again = 0.0
         self._drivers: dict[str, Driver] = {}
         self._abandoned = False
 
@@ -114,7 +122,12 @@ class SqliteStore:
 
     async def _write(self, work: Callable[[], T]) -> T:
         assert self._lanes is not None, "the store is not open"
-        return await self._lanes[0].call(work)
+
+        def patiently() -> T:
+            self._db.wait_for_locks(wait=True)
+            return work()
+
+        return await self._lanes[0].call(patiently)
 
     async def _write_again(self, work: Callable[[], T]) -> T:
         """Work that may be done twice: once more where its first end is not known."""
@@ -166,9 +179,29 @@ class SqliteStore:
 
     # --- commits ---
 
-    async def commit(self, batch: Batch) -> None:
+    async def commit(self, batch: Batch, *, alone: bool = False) -> None:
         texts.check_batch(batch)
-        await self._write(lambda: self._writing.commit(batch))
+        if not (alone and self._commit_here(batch)):
+            await self._write(lambda: self._writing.commit(batch))
+
+    def _commit_here(self, batch: Batch) -> bool:
+        """Commit in the thread of the caller, for whom nothing else waits: a commit is as quick as the way to another
+        thread and back. False, and nothing done, where that would take long: another program has the lock, or the disk
+        was slow a moment ago."""
+        assert self._lanes is not None, "the store is not open"
+        start = time.monotonic()
+        if start < self._here_again or not self._lanes[0].idle or not self._db.is_open:
+            return False
+        try:
+            self._db.wait_for_locks(wait=False)
+            self._writing.commit(batch)
+        except StoreLocked:
+            self._here_again = time.monotonic() + NOT_HERE
+            return False
+        end = time.monotonic()
+        if end - start > LONGEST_HERE:
+            self._here_again = end + NOT_HERE
+        return True
 
     async def settle(self, firsts: Sequence[tuple[str, int]]) -> dict[str, str | None]:
         return await self._write(lambda: self._writing.settle(firsts))

@@ -29,8 +29,8 @@ class FaultyStore:
     def name(self) -> str:
         return self._store.name
 
-    async def commit(self, batch: Batch) -> None:
-        await self._call(lambda: self._store.commit(batch), writes=True)
+    async def commit(self, batch: Batch, *, alone: bool = False) -> None:
+        await self._call(lambda: self._store.commit(batch, alone=alone), writes=True)
 
     async def park(self, piece: Slice) -> bool:
         return await self._call(lambda: self._store.park(piece), writes=True)

@@ -22,11 +22,11 @@ def skip_a_commit() -> None:
     real = SqliteStore.commit
     count = 0
 
-    async def commit(self: SqliteStore, batch: Sequence[Slice]) -> None:
+    async def commit(self: SqliteStore, batch: Sequence[Slice], *, alone: bool = False) -> None:
         nonlocal count
         count += 1
         if count % 5:
-            await real(self, batch)
+            await real(self, batch, alone=alone)
 
     SqliteStore.commit = commit
 
@@ -47,7 +47,7 @@ def ignore_the_fence() -> None:
     """A driver that was fenced goes on as if nothing had happened: its effects, and its journal, after the other's."""
     real = SqliteStore.commit
 
-    async def commit(self: SqliteStore, batch: Sequence[Slice]) -> None:
+    async def commit(self: SqliteStore, batch: Sequence[Slice], *, alone: bool = False) -> None:
         from dataclasses import replace
 
         fresh: list[Slice] = []

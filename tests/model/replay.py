@@ -73,8 +73,8 @@ class Wire:
             raise request.error
         return request.answer
 
-    async def commit(self, batch: Sequence[Slice]) -> None:
-        await self.ask("append", lambda: self.store.commit(batch), batch)
+    async def commit(self, batch: Sequence[Slice], *, alone: bool = False) -> None:
+        await self.ask("append", lambda: self.store.commit(batch, alone=alone), batch)
 
     async def settle(self, firsts: Sequence[tuple[str, int]]) -> dict[str, str | None]:
         return await self.ask("settle", lambda: self.store.settle(firsts))

@@ -74,14 +74,14 @@ class Scripted(MemoryStore):
         self.settling: list[Exception] = []
         self.gate: anyio.Event | None = None
 
-    async def commit(self, batch: Sequence[Slice]) -> None:
+    async def commit(self, batch: Sequence[Slice], *, alone: bool = False) -> None:
         self.batches.append([(piece.run_id, len(piece.rows)) for piece in batch])
         self.sent += batch
         if self.gate is not None:
             await self.gate.wait()
         if self.ends:
             raise self.ends.pop(0)
-        await super().commit(batch)
+        await super().commit(batch, alone=alone)
 
     async def settle(self, firsts: Sequence[tuple[str, int]]) -> dict[str, str | None]:
         if self.settling:

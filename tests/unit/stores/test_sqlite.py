@@ -184,15 +184,15 @@ async def test_locked_by_another_program(path: Path) -> None:
 async def test_a_lock_is_waited_for_in_vain_once(path: Path) -> None:
     async with opened(f"sqlite:{path}", busy=0.3) as store:
         begun = await held(store, "r1")
-        patience = [store._db.one("PRAGMA busy_timeout")]
+        patience = [await store._write(lambda: store._db.one("PRAGMA busy_timeout"))]
         async with locked(path):
             with pytest.raises(StoreLocked):
                 await store.commit([after(begun, ["done"])])
-            patience.append(store._db.one("PRAGMA busy_timeout"))
+            patience.append(await store._write(lambda: store._db.one("PRAGMA busy_timeout")))
             with pytest.raises(StoreLocked):
                 await store.release("nobody")
         await store.commit([after(begun, ["done"])])
-        patience.append(store._db.one("PRAGMA busy_timeout"))
+        patience.append(await store._write(lambda: store._db.one("PRAGMA busy_timeout")))
         assert patience == [(300,), (200,), (300,)]
 
 
