@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from orchestrator.cli.boundary import guarded
 from orchestrator.cli.flags import Flags, add_global_flags, from_environment
+from orchestrator.cli.screen import ReaderGone
 from orchestrator.cli.verbs import VERBS, NotAvailable, UnknownVerb
 
 if TYPE_CHECKING:
@@ -78,5 +79,11 @@ def main(args: Sequence[str]) -> int:
 
 def _invoke(flags: Flags, args: list[str]) -> int:
     from_environment(flags)
-    result = build().main(args, prog_name="orch", standalone_mode=False, obj=flags)
+    try:
+        result = build().main(args, prog_name="orch", standalone_mode=False, obj=flags)
+    except SystemExit as end:
+        # What typer makes of a reader that has gone while it printed a help.
+        if isinstance(end.__context__, BrokenPipeError):
+            raise ReaderGone from None
+        raise
     return int(result or 0)
