@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# Of its own, and not typing's: an interrupt that comes while something is imported here is met by nobody.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from orchestrator.tools.context import ToolContext, ToolError
 
 __all__ = ["ToolContext", "ToolError"]

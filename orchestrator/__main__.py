@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import signal
 import sys
+
+try:
+    import gc
+    import os
+    import signal
+except KeyboardInterrupt:
+    sys.exit(130)
 
 
 def main() -> None:

@@ -202,16 +202,17 @@ def test_one_signal_waits_for_a_server_that_is_away_as_long_as_for_a_step(folder
 
 
 @pytest.mark.parametrize(
-    "module", ["orchestrator.cli.main", "typer", "orchestrator.cli.list_", "orchestrator.cli.flags"]
+    "module",
+    ["gc", "signal", "orchestrator.cli.main", "typing", "typer", "orchestrator.cli.list_", "orchestrator.cli.flags"],
 )
 def test_an_interrupt_while_a_verb_is_imported_ends_it_without_a_traceback(folder: Path, module: str) -> None:
     script = f"""\
-import os, signal, sys
+import os, sys
 
 class Interrupts:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), {signal.SIGINT:d})
 
 sys.meta_path.insert(0, Interrupts())
 sys.argv = ["orch", "list"]
