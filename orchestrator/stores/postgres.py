@@ -55,6 +55,9 @@ LOCKED_SECONDS = 8
 ROWS_AT_ONCE = 1_000
 """Rows in one INSERT: a whole run that is imported is more than a statement has time for."""
 
+FEW = 4
+"""So many rows of one slice, or fewer, have a statement of their own."""
+
 CONNECT_AGAIN_SECONDS = 0.1
 _ERRORS = (
     asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError, OverflowError,
@@ -77,11 +80,11 @@ class PostgresStore(ServerStore):
         statement, values, kept = self._batch.of(pieces)
         crash.at("before_commit")
         try:
-            found = await session.all(statement, values)
+            met = await session.run(statement, values)
         except Lost as error:
             raise Unknown(self.name) from error
         crash.at("after_commit")
-        if found[0][0] != kept:
+        if met != kept:
             raise Conflict(pieces[0].run_id)
 
     async def _advance(self, session: PostgresSession, pieces: Sequence[Slice]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -148,9 +151,9 @@ class _Batches:
         p = sql.prefix
         names = ", ".join('"blob"' if name == "blob" else name for name in Row._fields)
         self._sql = sql
-        self._rows = f"INSERT INTO {p}journal ({names}) SELECT * FROM {_unnested(_ROW_TYPES)}"  # noqa: S608  the names are ours
-        self.insert = self._rows
-        self._one: dict[tuple[str, ...], str] = {}
+        self._into = f"INSERT INTO {p}journal ({names})"
+        self.insert = f"{self._into} SELECT * FROM {_unnested(_ROW_TYPES)}"  # noqa: S608  the names are ours
+        self._one: dict[tuple[int, tuple[str, ...]], str] = {}
         always = [("run_id", "text"), ("base", "bigint"), ("base_epoch", "bigint"), ("mask", "bigint")]
         always += [("head", "bigint"), ("head_sum", "text"), ("updated_at", "bigint")]
         some = [(name, _TYPES.get(name, "bigint")) for name in OPTIONAL]
@@ -165,24 +168,17 @@ class _Batches:
             f"AS v({', '.join(name for name, _ in columns)})), "
             f"locked AS MATERIALIZED (SELECT r.run_id FROM {p}runs r JOIN v ON r.run_id = v.run_id "
             "WHERE r.head = v.base AND r.epoch = v.base_epoch ORDER BY r.run_id FOR UPDATE OF r), "
-            f"moved AS (UPDATE {p}runs r SET {', '.join(settings)} FROM v "
-            "WHERE r.run_id = v.run_id AND (SELECT count(*) FROM locked) = ?), "
-            f"kept AS ({self._rows} WHERE (SELECT count(*) FROM locked) = ?) "
-            "SELECT count(*) FROM locked"
+            f"kept AS ({self.insert} WHERE (SELECT count(*) FROM locked) = ?) "
+            f"UPDATE {p}runs r SET {', '.join(settings)} FROM v "
+            "WHERE r.run_id = v.run_id AND (SELECT count(*) FROM locked) = ?"
         )
 
     def of(self, pieces: Sequence[Slice]) -> tuple[str, list[Any], int]:
-        """The statement, its values, and what its only value must be where all was kept."""
-        rows = pieces[0].rows if len(pieces) == 1 else [row for piece in pieces for row in piece.rows]
+        """The statement, its values, and how many rows it says it met where all was kept."""
         every = changed(pieces)
         if len(pieces) == 1:
-            piece, changes = pieces[0], every[0]
-            names = tuple(changes)
-            if (text := self._one.get(names)) is None:
-                moved = f"WITH moved AS ({self._sql.advance(names)} RETURNING 1)"
-                kept = f"kept AS ({self._rows} WHERE EXISTS (SELECT 1 FROM moved))"  # noqa: S608  the names are ours
-                text = self._one[names] = f"{moved}, {kept} SELECT count(*) FROM moved"  # noqa: S608  the names are ours
-            return text, [*changes.values(), piece.run_id, piece.base_head, piece.epoch, *_columns(rows)], 1
+            return self._of_one(pieces[0], every[0])
+        rows = [row for piece in pieces for row in piece.rows]
         values: list[Any] = [
             [piece.run_id for piece in pieces],
             [piece.base_head for piece in pieces],
@@ -191,7 +187,35 @@ class _Batches:
             *([changes[name] for changes in every] for name in ("head", "head_sum", "updated_at")),
             *([changes.get(name) for changes in every] for name in OPTIONAL),
         ]
-        return self._many, [*values, len(pieces), *_columns(rows), len(pieces)], len(pieces)
+        return self._many, [*values, *_columns(rows), len(pieces), len(pieces)], len(pieces)
+
+    def _of_one(self, piece: Slice, changes: dict[str, Any]) -> tuple[str, list[Any], int]:
+        """A few rows come value by value, which takes the server, and asyncpg, less than columns do."""
+        names, rows = tuple(changes), piece.rows
+        values = [*changes.values(), piece.run_id, piece.base_head, piece.epoch]
+        if 0 < len(rows) <= FEW:
+            for row in rows:
+                values += row[1:]
+        elif rows:
+            values += _columns(rows)
+        shape = (min(len(rows), FEW + 1), names)
+        text = self._one.get(shape)
+        if text is None:
+            text = self._one[shape] = self._text_of_one(*shape)
+        return text, values, len(rows) or 1
+
+    def _text_of_one(self, rows: int, names: tuple[str, ...]) -> str:
+        moved = self._sql.advance(names)
+        if not rows:
+            return moved
+        if rows > FEW:
+            return f"WITH moved AS ({moved} RETURNING 1) {self.insert} WHERE EXISTS (SELECT 1 FROM moved)"  # noqa: S608  the names are ours
+        line = ", ".join(f"?::{kind}" for kind in _ROW_TYPES[1:])
+        lines = ", ".join([f"({line})"] * rows)
+        return (
+            f"WITH moved AS ({moved} RETURNING run_id) "  # noqa: S608  the names are ours
+            f"{self._into} SELECT moved.run_id, v.* FROM moved, (VALUES {lines}) AS v"
+        )
 
 
 def _unnested(types: Sequence[str]) -> str:
