@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import anyio
@@ -16,6 +16,7 @@ from orchestrator.cli.render.watch import watcher
 from orchestrator.cli.screen import silence, silence_stderr
 from orchestrator.errors import Exit, OrchError
 from orchestrator.journal.errors import StoreError
+from orchestrator.journal.store import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -77,6 +78,8 @@ class Show:
         self._under_way: set[str] = set()
         self.recorded = ""
         """The run of which there are records, which can be resumed."""
+        self.talks = False
+        """Whether agents are at work, to whom somebody may say something."""
 
     def listen(self, event: Event) -> None:
         """Take an event of the engine."""
@@ -86,6 +89,7 @@ class Show:
             self.recorded = event.run_id
             if record.kind == "started":
                 self._under_way.add(record.path)
+                self.talks = self.talks or "agent" in record.body
             elif record.kind in ("done", "failed", "cancelled", "waiting"):
                 self._under_way.discard(record.path)
             self.watcher.listen(event)
@@ -136,7 +140,7 @@ class Show:
     def end(self, end: RunEnd) -> None:
         """The last line of the events."""
         last = {"kind": "end", "status": end.status, "reason": end.reason, "outputs": end.outputs, "error": end.error}
-        self._write(end.run_id, last | {"waits": end.waits})
+        self._write(end.run_id, last | {"waits": end.waits, "unread": end.unread})
 
     def _flush(self, event: Event) -> None:
         stream = self._streams.pop(event.path, None)
@@ -253,9 +257,23 @@ async def drive(
         if show.recorded and error.exit is Exit.STORE:
             error.hint = "; ".join(filter(None, [error.hint, f"`orch resume {show.recorded}` goes on with the run"]))
         raise
+    if show.talks and end.status in ENDED:
+        end = await _with_unread(end, store)
     show.watcher.close()
     show.end(end)
     return end, caught[0] if caught and end.status == "stopped" else None
+
+
+async def _with_unread(end: RunEnd, store: Store) -> RunEnd:
+    """The end, with the messages that came so late that they were not even taken up."""
+    from dataclasses import replace
+
+    from orchestrator.journal.unread import left_in
+
+    # It has ended, whatever becomes of the store.
+    with suppress(StoreError), anyio.move_on_after(_LATE):
+        return replace(end, unread=[*end.unread, *left_in(await store.pending(end.run_id))])
+    return end
 
 
 async def _beside(

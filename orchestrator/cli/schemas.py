@@ -102,6 +102,7 @@ _GRAPH = _object({
     })),
     "edges": _list(_object({"from": _TEXT, "to": _TEXT})),
 })  # fmt: skip
+_UNREAD = {**_list(_object({"step": _TEXT, "text": _TEXT})), "description": "Messages that no agent has read"}
 _STANDS = _object({
     "status": {"enum": ["waiting", "paused", "stopped"]}, "reason": _MAYBE_TEXT, "run": _TEXT,
     "waits": _list({"type": "object"}),
@@ -123,14 +124,14 @@ def cli_schema() -> dict[str, Any]:
             _object({"kind": {"const": "text"}, "path": _TEXT, "text": _TEXT}),
             _object({
                 "kind": {"const": "end"}, "status": _TEXT, "reason": _MAYBE_TEXT, "outputs": _MAYBE_OBJECT,
-                "error": _MAYBE_OBJECT, "waits": _list({"type": "object"}),
+                "error": _MAYBE_OBJECT, "waits": _list({"type": "object"}), "unread": _UNREAD,
             }),
         ]},
         "list": _object({"format": _format("list"), "runs": _list(_RUN)}),
         "show": _object(
             {
-                "format": _format("show"), "run": _RUN, "steps": _list(_STEP), "outputs": {}, "inputs": {},
-                "cost": _COST, "records": _list(_RECORD),
+                "format": _format("show"), "run": _RUN, "steps": _list(_STEP), "outputs": {},
+                "unread": _UNREAD, "inputs": {}, "cost": _COST, "records": _list(_RECORD),
             },
             optional=("inputs", "cost", "records"),
         ),

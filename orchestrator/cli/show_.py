@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.render.steps import Branch
     from orchestrator.journal.records import Record
     from orchestrator.journal.state import RunState
-    from orchestrator.journal.store import RunRow
+    from orchestrator.journal.store import InboxRow, RunRow
 
 
 def show(
@@ -33,8 +33,8 @@ def show(
     from orchestrator.journal.state import fold
 
     session = begin(context)
-    row, journal = run_async(lambda: _load(session, run))
-    view = _View(session, row, journal, fold(journal))
+    row, journal, inbox = run_async(lambda: _load(session, run))
+    view = _View(session, row, journal, fold(journal), inbox)
     branches = view.branches if step is None else [view.at(step)]
     if session.flags.machine:
         session.screen.data(view.document(branches, step=step, io=io, records=records, cost=cost))
@@ -48,21 +48,28 @@ def show(
     return 0
 
 
-async def _load(session: Session, reference: str) -> tuple[RunRow, list[Record]]:
+async def _load(session: Session, reference: str) -> tuple[RunRow, list[Record], list[InboxRow]]:
+    """The row of the run, its records, and of one that has ended what is left in its inbox."""
     from orchestrator.app.runs import found_run
 
     async with found_run(reference, session.config()) as found:
-        return found.row, await found.store.load(found.row.run_id)
+        run_id = found.row.run_id
+        inbox = await found.store.pending(run_id) if found.row.ended else []
+        return found.row, await found.store.load(run_id), inbox
 
 
 class _View:
-    def __init__(self, session: Session, row: RunRow, journal: list[Record], state: RunState) -> None:
+    def __init__(
+        self, session: Session, row: RunRow, journal: list[Record], state: RunState, inbox: list[InboxRow]
+    ) -> None:
         from orchestrator.clock import SystemClock
+        from orchestrator.journal.unread import left_in, unread
 
         self.screen = session.screen
         self.row = row
         self.journal = journal
         self.state = state
+        self.unread = [*unread(state), *left_in(inbox)]
         self.branches = grow(state)
         self.now = 0 if row.ended else SystemClock().now()
 
@@ -94,6 +101,7 @@ class _View:
             "run": run_object(self.row) | {"usd": usd(self.spend), "tokens": self.state.tokens},
             "steps": [step_object(each, io=io or step is not None) for each in every],
             "outputs": self.outputs,
+            "unread": self.unread,
         }
         if io:
             found["inputs"] = self.state.started.get("inputs")
@@ -169,7 +177,7 @@ class _View:
         return lines
 
     def _tail(self) -> list[str]:
-        from orchestrator.cli.render.end import describe_wait, lacking, next_command
+        from orchestrator.cli.render.end import describe_unread, describe_wait, lacking, next_command
 
         lines: list[str] = []
         error = (self.state.finished or {}).get("error") or self.row.error
@@ -181,6 +189,7 @@ class _View:
             if step.waiting is not None and self.state.finished is None:
                 waits = f"waits: {describe_wait({'step': path, **step.waiting})}"
                 lines.append(self.screen.style(waits, "yellow", stream=sys.stdout))
+        lines += [self.screen.style(describe_unread(one), "yellow", stream=sys.stdout) for one in self.unread]
         limit = (self.state.paused or {}).get("limit") or (error or {}).get("detail")
         command = next_command(self.row.run_id, shown_status(self.row), self.row.reason, add=lacking(limit))
         return [*lines, "", f"next: {command}"] if command else lines

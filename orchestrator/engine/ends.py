@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.budgets import sentence
 from orchestrator.frozen import field, frozen
+from orchestrator.journal.unread import unread
 
 if TYPE_CHECKING:
     from orchestrator.journal.state import RunState
@@ -16,7 +17,8 @@ class RunEnd:
     """``status`` is the run's (``done failed limited cancelled waiting paused``), or ``stopped`` by a signal.
 
     ``spend`` in micro-dollars, None where a price is unknown; times in microseconds; ``error`` has code, message,
-    status, detail and step; ``waits`` says what the run waits for.
+    status, detail and step; ``waits`` says what the run waits for, ``unread`` which messages (step and text) no agent
+    has read.
     """
 
     run_id: str
@@ -29,6 +31,7 @@ class RunEnd:
     started_at: int = 0
     ended_at: int = 0
     waits: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    unread: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
 
 
 def end_of(run_id: str, state: RunState, *, stopped: bool = False) -> RunEnd:
@@ -50,6 +53,7 @@ def end_of(run_id: str, state: RunState, *, stopped: bool = False) -> RunEnd:
         started_at=state.started_at,
         ended_at=state.finished_at or state.at,
         waits=waits,
+        unread=unread(state),
     )
 
 

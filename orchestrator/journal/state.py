@@ -97,11 +97,11 @@ class StepState:
 
 
 class RunState:
-    """The fold of a run's records. ``messages`` for agents by path: the turn that reads each, and its text;
-    ``compactions`` of their conversations, by path and the turn before which they come; ``kept`` is what agents keep;
-    ``added`` what people added to budgets, by account; ``finishing`` the accounts whose agents get a last turn;
-    ``approve`` says whether people are asked (``ask``) or all that needs an approval is refused (``never``);
-    ``taken`` what was taken of bounds, by the path of whose bound it is, and of what."""
+    """The fold of a run's records. ``messages`` for agents by path: the turn that reads each, and its text; ``missed``
+    those that came too late, with their paths; ``compactions`` of conversations, by path and the turn before which they
+    come; ``kept`` is what agents keep; ``added`` what people added to budgets, by account; ``finishing`` the accounts
+    whose agents get a last turn; ``approve`` says whether people are asked (``ask``) or all that needs an approval is
+    refused (``never``); ``taken`` what was taken of bounds, by the path of whose bound it is, and of what."""
 
     def __init__(self) -> None:
         self.steps: dict[str, StepState] = {}
@@ -126,6 +126,7 @@ class RunState:
         self.limit_seq = 0
         self.finishing: set[str] = set()
         self.messages: dict[str, list[tuple[int, str]]] = {}
+        self.missed: list[tuple[str, str]] = []
         self.compactions: dict[tuple[str, int], dict[str, Any]] = {}
         self.kept = Kept()
         self.settled = 0
@@ -403,6 +404,8 @@ class RunState:
             self.approve = body["mode"]
         if "turn" in body:
             self.messages.setdefault(path, []).append((body["turn"], body["text"]))
+        elif body.get("kind") == "message":
+            self.missed.append((path, body.get("text", "")))
 
     def _compacted(self, path: str, body: dict[str, Any], _seq: int, _at: int) -> None:
         self.compactions[path, body["turn"]] = body

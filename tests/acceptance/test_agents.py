@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
-from tests.acceptance.test_specs import SPECS, orch, outputs, records
+from tests.acceptance.test_specs import ENV, SPECS, orch, outputs, records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,3 +102,41 @@ def test_an_agent_that_calls_itself_stops_at_its_depth(tmp_path: Path) -> None:
 def test_a_graph_draws_who_reaches_whom(tmp_path: Path) -> None:
     done = orch(tmp_path, "graph", str(SPECS / "handoffs.yaml"), "--format", "mermaid")
     assert "-. hands off .->" in done.stdout
+
+
+SLOW = """\
+version: 1
+models: {default: {provider: scripted, replies: [{text: done}]}}
+agents: {busy: {turns: 1, hooks: {after_model: "slow:wait"}}}
+steps: {a: {agent: busy, prompt: x}}
+"""
+WAIT = """\
+import pathlib, time
+
+def wait(event, context):
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+"""
+
+
+def test_a_message_that_no_turn_is_left_to_read_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "slow.yaml").write_text(SLOW)
+    (tmp_path / "slow.py").write_text(WAIT)
+    env = ENV | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    command = [sys.executable, "-m", "orchestrator", "run", "slow.yaml", "--id", "s", *STORE, "--events", "-"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        while '"a/turn1"' not in next(running.stdout):
+            pass
+        sent = orch(tmp_path, "send", "s", "answer in French", *STORE)
+        assert sent.returncode == 0, sent.stderr
+        (tmp_path / "go").touch()
+        events, said = running.communicate(timeout=30)
+    assert running.returncode == 0, said
+    lost = [{"step": "a", "text": "answer in French"}]
+    assert json.loads(events.splitlines()[-1])["unread"] == lost
+    assert "not read: a message to `a`, which had no turn left: answer in French" in said
+    shown = orch(tmp_path, "show", "s", *STORE)
+    assert json.loads(shown.stdout)["unread"] == lost

@@ -412,7 +412,7 @@ def test_events_as_they_happen(folder: Path) -> None:
     assert first["format"] == "orch.events/1"
     assert lines[0]["kind"] == "run_started"
     assert lines[-1] == {
-        "kind": "end", "status": "done", "reason": None, "outputs": {"said": "hello world\n"}, "error": None, "waits": [],
+        "kind": "end", "status": "done", "reason": None, "outputs": {"said": "hello world\n"}, "error": None, "waits": [], "unread": [],
     }  # fmt: skip
     document(orch(folder, "run", "one.yaml", "--store", STORE, "--events", "events.jsonl"))
     assert len((folder / "events.jsonl").read_text().splitlines()) == len(lines) + 1

@@ -67,6 +67,8 @@ def say_end(screen: Screen, end: Any) -> None:
         screen.err(screen.style(text, "red") + "\n")
     for wait in end.waits:
         screen.say(screen.style(f"waits: {describe_wait(wait)}", "yellow"))
+    for message in end.unread:
+        screen.say(screen.style(describe_unread(message), "yellow"))
     took = elapsed((end.ended_at or end.started_at) - end.started_at)
     status = screen.style(f"{mark} {end.status}", "bold", color)
     screen.say(f"{status}{reason}  {took}  {count(end.tokens)} tokens  {money(end.spend)}")
@@ -81,6 +83,12 @@ def say_end(screen: Screen, end: Any) -> None:
     command = next_command(run, end.status, reason, step=step, add=lacking(limit))
     if command:
         screen.say(f"next: {command}")
+
+
+def describe_unread(message: dict[str, str]) -> str:
+    """A message that no agent has read, on one line."""
+    step = one_line(message["step"], 80)
+    return f"not read: a message to `{step}`, which had no turn left: {one_line(message['text'], 120)}"
 
 
 def with_store(run_id: str, store: str | None) -> str:

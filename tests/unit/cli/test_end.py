@@ -85,6 +85,12 @@ def test_a_wait_names_the_driver_that_had_the_effect() -> None:
     )
 
 
+def test_messages_that_nobody_read_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    end = RunEnd(run_id="x", status="done", unread=[{"step": "a", "text": "stop\x1b[2J\nnow"}])
+    say_end(Screen(Flags(color="never")), end)
+    assert "not read: a message to `a`, which had no turn left: stop now\n" in capsys.readouterr().err
+
+
 def test_a_timer_that_went_off_is_told_in_words() -> None:
     record = Record(1, 1, "fired", "dly", {"timer": "timeout"}, 0)
     assert record_line(Screen(Flags(color="never")), record, stream=sys.stderr, clock=False) == "· dly timed out"
