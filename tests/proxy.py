@@ -176,10 +176,15 @@ class _Postgres:
 
 
 class _Mysql:
-    """Reads along with a client of MySQL: the text of each statement goes over the wire."""
+    """Reads along with a client of MySQL: the text of each statement goes over the wire, but for that of batches, which
+    alone are prepared.
+    """
 
     def commits(self, data: bytes) -> bool:
-        return data.endswith(b"COMMIT")
+        return data.endswith(b"COMMIT") or data[4:5] == _EXECUTE
+
+
+_EXECUTE = b"\x17"
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,8 @@
 """Runs in MariaDB or MySQL, over aiomysql.
 
 A batch is one exchange: ``BEGIN``, the fence, the rows and ``COMMIT``. The server stops at the first statement of an
-exchange that fails, and the rows cannot be inserted where the fence did not let them through.
+exchange that fails, and the rows cannot be inserted where the fence did not let them through. On MariaDB a few rows of
+one run are a prepared block of these statements: they are read once, and answered once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from orchestrator.journal.errors import (
 from orchestrator.journal.store import PROJECTED
 from orchestrator.stores import server_schema as schema
 from orchestrator.stores.migrations import LATEST, all_migrations
-from orchestrator.stores.mysql_wire import MysqlSession, connect, literal
+from orchestrator.stores.mysql_values import execution, literal
+from orchestrator.stores.mysql_wire import NO_VALUE, MysqlSession, connect
 from orchestrator.stores.server import ServerStore, changed
 from orchestrator.stores.server_base import PATIENCE
 from orchestrator.stores.statements import MARIADB, MYSQL, Statements
@@ -41,6 +43,9 @@ OPTIONAL = (*PROJECTED, "claims", "owner")
 LOCKED_SECONDS = 8
 """For how long a boot waits for another one that makes the tables."""
 
+FEW = 4
+"""So many rows of one slice, or fewer, are a block."""
+
 ROOM = 4096
 """Bytes of a packet that are not for rows."""
 
@@ -53,6 +58,7 @@ class MysqlStore(ServerStore):
 
     def __init__(self, url: ServerUrl, *, clock: Clock | None = None, table_prefix: str = "") -> None:
         super().__init__(url, Statements(MYSQL if url.backend == "MySQL" else MARIADB, table_prefix), clock=clock)
+        self._blocks: dict[tuple[int, tuple[str, ...]], str] = {}
 
     async def _connect(self, *, patient: bool = False) -> MysqlSession:
         session = await connect(replace(self._url, timeout=PATIENCE) if patient else self._url)
@@ -63,6 +69,11 @@ class MysqlStore(ServerStore):
     async def _commit_plain(self, session: MysqlSession, pieces: Sequence[Slice]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         crash.at("before_begin")
         crash.at("after_begin")
+        if len(pieces) == 1 and session.mariadb and (block := await self._block(session, pieces[0])) is not None:
+            crash.at("before_commit")
+            await session.commit_block(block)
+            crash.at("after_commit")
+            return
         fence = self._fence(session, pieces)
         if all(piece.rows for piece in pieces):
             inserts = list(self._inserts(session, pieces))  # whatever cannot be sent is refused before anything is
@@ -80,6 +91,30 @@ class MysqlStore(ServerStore):
         crash.at("before_commit")
         await session.commit()
         crash.at("after_commit")
+
+    async def _block(self, session: MysqlSession, piece: Slice) -> bytes | None:
+        """The execution of a block that commits the slice. None where it is too long for one."""
+        rows, changes = piece.rows, changed((piece,))[0]
+        if len(rows) > FEW:
+            return None
+        names = tuple(changes)
+        text = self._blocks.get((len(rows), names))
+        if text is None:
+            text = self._blocks[len(rows), names] = self._text_of_block(len(rows), names)
+        number = await session.prepared(text)
+        if number is None:
+            return None
+        values = [*changes.values(), piece.run_id, piece.base_head, piece.epoch]
+        for row in rows:
+            values += row
+        block = execution(number, values)
+        return block if len(block) < session.max_packet - ROOM else None
+
+    def _text_of_block(self, rows: int, names: tuple[str, ...]) -> str:
+        fence = f"IF ROW_COUNT() <> 1 THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {NO_VALUE}; END IF"
+        insert = [self._sql.insert_rows(rows)] if rows else []
+        inner = ["START TRANSACTION", self._sql.advance(names), fence, *insert, "COMMIT"]
+        return f"BEGIN NOT ATOMIC {'; '.join(inner)}; END"
 
     def _fence(self, session: MysqlSession, pieces: Sequence[Slice]) -> bytes:
         """One UPDATE of all runs that move on."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aiomysql.connection import Connection
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, COMMAND
 from pymysql.err import Error as MysqlError
 
 from orchestrator.journal.errors import (
@@ -23,26 +24,35 @@ from orchestrator.journal.errors import (
     StoreUnavailable,
     Unknown,
 )
+from orchestrator.stores.mysql_values import literal
 from orchestrator.stores.pool import Busy, Lost
 from orchestrator.stores.statements import MARIADB, MYSQL, MYSQL_MODE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from orchestrator.stores.server_urls import ServerUrl
 
+T = TypeVar("T")
+
 CONNECT_AGAIN_SECONDS = 0.1
 
-_NO_VALUE = 1048
+NO_VALUE = 1048
+"""What a batch ends with that the fence did not let through."""
+
+KEPT = 100
+"""So many prepared statements of one connection, at most."""
+
 _DUPLICATE = frozenset({1062, 1586})
 _LOST = frozenset(
-    {1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2003, 2006, 2013, 2014, 2055, 4031}
+    {1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1243, 1927, 2003, 2006, 2013, 2014, 2055, 4031}
 )
 _FULL_OF_CONNECTIONS = frozenset({1040, 1203, 1226})
 _BUSY = frozenset({1205, 1213, 3572})
 _UNAVAILABLE = frozenset({1037, 1041, 1135, 1317, 1969, 3024, *_FULL_OF_CONNECTIONS})
 _REFUSED = frozenset({1044, 1045, 1049, 1129, 1130, 1251, 1524, 1698, 1820, 1862, 2026, 2059, 3118})
 _NOT_WRITABLE = frozenset({1036, 1142, 1143, 1227, 1290, 1792, 1836, 4047})
+_NOT_PREPARED = frozenset({1295, 1461})  # no such statement here, or too many
 _NO_SUCH_TABLE = frozenset({1146, 1054, 1932})
 _FULL = frozenset({20, 1021, 1114, 3675})
 _ON_DISK = frozenset({3, 1004, 1005, 1026, 1030})
@@ -50,6 +60,8 @@ _NO_SPACE = re.compile(r"(?:errno|errcode|error):? 28\b", re.IGNORECASE)  # ENOS
 _DAMAGED = frozenset({126, 127, 144, 145, 1030, 1034, 1194, 1712, 1877})
 _BAD_DATA = frozenset({1048, 1153, 1264, 1300, 1366, 1406, 1690, 3140, 3988})
 _UNKNOWN_AT_COMMIT = frozenset({1105, 1180, 1181, 1030, 1021, 1026, *_LOST})
+# One that was stopped, or ran out of time, may have been stopped right after its COMMIT.
+_UNKNOWN_IN_BLOCK = _UNKNOWN_AT_COMMIT | {1317, 1969}
 
 
 class Answer(NamedTuple):
@@ -124,6 +136,20 @@ class _Wire(Connection):
                 return out
             await self.next_result()
 
+    async def prepare(self, text: bytes) -> int:
+        """Prepare a statement; its number."""
+        await self._execute_command(COMMAND.COM_STMT_PREPARE, text)
+        number, columns, values = struct.unpack_from("<xIHH", (await self._read_packet()).get_all_data())
+        for count in (values, columns):
+            for _ in range(count + 1 if count else 0):  # what each is, and an end
+                await self._read_packet()
+        return number
+
+    async def execute(self, what: bytes) -> None:
+        """Execute a prepared statement that gives no rows. ``what`` is an ``execution``."""
+        await self._execute_command(COMMAND.COM_STMT_EXECUTE, what)
+        await self._read_query_result()
+
 
 async def connect(url: ServerUrl) -> MysqlSession:
     """A connection. One that is refused since the server is starting, or full, is tried again while there is time."""
@@ -173,6 +199,7 @@ class MysqlSession:
         self._busy = False
         self._forgotten = False
         self._texts: dict[str, list[bytes]] = {}
+        self._prepared: dict[str, int] = {}
         self.max_packet = max_packet
         self.mariadb = wire.mariadb
 
@@ -205,7 +232,41 @@ class MysqlSession:
                 raise Unknown(self._url.shown) from error
             await self.undo()
             # A row without a run: the fence did not let its slice through.
-            raise (Conflict(None) if _code(error) == _NO_VALUE else _meaning(error, self._url)) from error
+            raise (Conflict(None) if _code(error) == NO_VALUE else _meaning(error, self._url)) from error
+
+    async def prepared(self, statement: str) -> int | None:
+        """The number of a statement that is kept on this connection. None where it keeps no more."""
+        number = self._prepared.get(statement)
+        if number is None and len(self._prepared) < KEPT:
+            try:
+                number = await self._exchanged(self._wire.prepare, statement.encode())
+            except (MysqlError, OSError) as error:
+                if _code(error) in _NOT_PREPARED:
+                    return None
+                raise _meaning(error, self._url) from error
+            self._prepared[statement] = number
+        return number
+
+    async def commit_block(self, what: bytes) -> None:
+        """Execute a prepared block that begins a transaction and commits it. ``Unknown`` where its end is not known."""
+        try:
+            await self._exchanged(self._wire.execute, what)
+        except (MysqlError, OSError) as error:
+            if _code(error) in _LOST or not isinstance(error, MysqlError):
+                self.abandon()
+                raise Unknown(self._url.shown) from error
+            if _code(error) in _UNKNOWN_IN_BLOCK and not await self._in_transaction():
+                raise Unknown(self._url.shown) from error
+            await self.undo()
+            raise (Conflict(None) if _code(error) == NO_VALUE else _meaning(error, self._url)) from error
+
+    async def _in_transaction(self) -> bool:
+        """Whether what was begun is still open, and not committed. False where nobody says."""
+        try:
+            return bool((await self.ask("SELECT @@in_transaction"))[0].rows[0][0])
+        except StoreUnavailable:
+            self.abandon()
+            return False
 
     async def roll_back(self) -> None:
         await self.ask("ROLLBACK")
@@ -236,22 +297,25 @@ class MysqlSession:
             raise _meaning(error, self._url) from error
 
     async def _ask(self, *statements: str | bytes) -> list[Answer]:
-        """One exchange. Interrupted, it leaves the session broken."""
         text = b"; ".join([item.encode() if isinstance(item, str) else item for item in statements])
         if len(text) > self.max_packet - 1:
             raise BadData(None, problem=f"{len(text)} bytes do not fit max_allowed_packet ({self.max_packet} bytes)")
+        return await self._exchanged(self._wire.exchange, text)
+
+    async def _exchanged(self, how: Callable[[bytes], Awaitable[T]], what: bytes) -> T:
+        """One exchange. Interrupted, it leaves the session broken."""
         self._busy = True
         # A little later than the server's own limit, which leaves the connection whole.
         alarm = asyncio.get_running_loop().call_later(self._url.timeout * 1.2 + 0.2, self.abandon)
         try:
-            answers = await self._wire.exchange(text)
+            answer = await how(what)
         except MysqlError:
             self._busy = False
             raise
         finally:
             alarm.cancel()
         self._busy = False
-        return answers
+        return answer
 
     def filled(self, statement: str, values: Sequence[Any]) -> bytes:
         """The statement with its values in it."""
@@ -263,28 +327,6 @@ class MysqlSession:
         for value, part in zip(values, parts[1:], strict=True):
             out += (literal(value), part)
         return b"".join(out)
-
-
-def literal(value: Any) -> bytes:
-    """A value as SQL, in the modes that every session sets. Raises ``BadData`` for a text that is not UTF-8."""
-    match value:
-        case None:
-            return b"NULL"
-        case bool() | int():
-            return b"%d" % value
-        case bytes():
-            return b"_binary'" + _escaped(value) + b"'"
-        case str():
-            try:
-                return b"'" + _escaped(value.encode()) + b"'"
-            except UnicodeEncodeError as error:
-                raise BadData(None, problem=f"a text is not UTF-8: {error.reason}") from error
-        case _:
-            raise TypeError(f"no SQL for a {type(value).__name__}")
-
-
-def _escaped(data: bytes) -> bytes:
-    return data.replace(b"\\", b"\\\\").replace(b"'", b"\\'")
 
 
 def _code(error: BaseException) -> int:
