@@ -43,7 +43,7 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
         return failed(context, "tool_error", error.message, no_effect=True)
     except (Exception, SystemExit) as error:  # noqa: BLE001  a module of the user's may raise anything
         return failed(context, **problem(error, no_effect=True, when=f"while {ref} was imported: "))
-    given = arguments(function, dict(request.get("args") or {}), _told(context))
+    given = arguments(function, _own(request.get("args") or {}), _told(context))
     if isinstance(given, str):
         return failed(context, "tool_error", f"{ref}: {given}", no_effect=True)
     try:
@@ -57,6 +57,23 @@ async def perform(request: dict[str, Any], context: CallContext) -> Outcome:
         return failed(context, **problem(error))
     value, why = result(ref, found)
     return finish(value, context) if why is None else failed(context, "invalid_output", why)
+
+
+def _own(value: dict[str, Any]) -> dict[str, Any]:
+    """A copy of JSON. A function may change what it is given, and what it is given is what the journal says."""
+    made = dict(value)
+    for name, item in value.items():
+        if item.__class__ is dict:
+            made[name] = _own(item)
+        elif item.__class__ is list:
+            made[name] = _own_list(item)
+    return made
+
+
+def _own_list(value: list[Any]) -> list[Any]:
+    return [
+        _own(item) if item.__class__ is dict else _own_list(item) if item.__class__ is list else item for item in value
+    ]
 
 
 def _told(context: CallContext) -> ToolContext:

@@ -140,3 +140,71 @@ def test_a_message_that_no_turn_is_left_to_read_is_told_of(tmp_path: Path) -> No
     assert "not read: a message to `a`, which had no turn left: answer in French" in said
     shown = orch(tmp_path, "show", "s", *STORE)
     assert json.loads(shown.stdout)["unread"] == lost
+
+
+MEDDLED = """\
+version: 1
+models:
+  default:
+    provider: scripted
+    replies:
+      - {when: turn == 1, calls: [{tool: echo, with: {a: {v: [x]}}}]}
+      - text: "${{ json(results) }} ${{ last }}"
+tools: {echo: {python: "meddle:echo", input: {a: any}, output: any, effect: read}}
+agents:
+  meddled:
+    tools: [echo]
+    hooks: {before_model: "meddle:mask", after_model: "meddle:sign", before_tool: "meddle:more", after_tool: "meddle:add"}
+steps:
+  made: {python: "meddle:made"}
+  sorted: {python: "meddle:sorted", with: {x: "${{ steps.made.output }}"}}
+  a: {agent: meddled, prompt: "card 1234"}
+outputs: {said: "${{ steps.a.output }}", made: "${{ steps.made.output }}", sorted: "${{ steps.sorted.output }}"}
+"""
+MEDDLE = """\
+from typing import Any
+
+def back(event):
+    return None
+
+def made() -> Any:
+    return {"list": [2, 1]}
+
+def sorted(x) -> Any:
+    x["list"].sort()
+    return x
+
+def echo(a):
+    a["v"].append("echo")
+    return {"got": a["v"]}
+
+async def mask(event, context):
+    event["request"]["messages"][0]["content"][0]["text"] = "masked"
+    return back(event)
+
+def sign(event, context):
+    for block in event["response"]["content"]:
+        if block["type"] == "text":
+            block["text"] += " signed"
+    return back(event)
+
+def more(event, context):
+    event["args"]["a"]["v"].append("more")
+    return back(event)
+
+def add(event, context):
+    event["result"]["got"].append("add")
+    return back(event)
+"""
+
+
+def test_functions_and_hooks_may_change_what_they_are_given_and_what_counts_is_what_they_return(tmp_path: Path) -> None:
+    (tmp_path / "meddled.yaml").write_text(MEDDLED)
+    (tmp_path / "meddle.py").write_text(MEDDLE)
+    lists = {"made": {"list": [2, 1]}, "sorted": {"list": [1, 2]}}
+    assert outputs(tmp_path, tmp_path / "meddled.yaml") == {"said": '[{"got":["x","echo"]}] card 1234', **lists}
+    sound(tmp_path)
+    (tmp_path / "meddle.py").write_text(MEDDLE.replace("return None", "return event"))
+    said = '[{"got":["x","more","echo","add"]}] masked signed'
+    assert outputs(tmp_path, tmp_path / "meddled.yaml") == {"said": said, **lists}
+    sound(tmp_path)

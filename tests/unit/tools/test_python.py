@@ -55,6 +55,9 @@ SOURCE = """
     def coroutine(): return later(5)
     def big(): return "x" * 100_000
     def nul(): return "a\\0b"
+    async def spoils(a, b):
+        a["l"].append(4), a["l"][0].update(x=2), a["o"].clear(), b.clear()
+        return [a, b]
     class Maker:
         @staticmethod
         def make(): return "made"
@@ -98,6 +101,12 @@ async def test_plain_and_async_functions(call: Any) -> None:
     assert done(await call("Maker.make")) == "made"
     assert done(await call("callee")) == "called"
     assert done(await call("anything", context=None, a=1)) == {"a": 1}
+
+
+async def test_what_a_function_is_given_is_its_own(call: Any) -> None:
+    a, b = {"l": [{"x": 1}, [2], 3], "o": {"y": 1}}, [[1], {}]
+    assert done(await call("spoils", a=a, b=b)) == [{"l": [{"x": 2}, [2], 3, 4], "o": {}}, []]
+    assert (a, b) == ({"l": [{"x": 1}, [2], 3], "o": {"y": 1}}, [[1], {}])
 
 
 async def test_a_plain_function_does_not_hold_the_loop(call: Any) -> None:
