@@ -112,7 +112,7 @@ def within(path: str, step: str | None) -> bool:
 
 
 def grow(state: RunState) -> list[Branch]:
-    """The branches at the top, in the order in which the run reached them."""
+    """The branches at the top, in the order in which the run reached them; the calls of one turn as its model made them."""
     found: dict[str, Branch] = {}
     top: list[Branch] = []
     for path, step in state.steps.items():
@@ -129,7 +129,16 @@ def grow(state: RunState) -> list[Branch]:
             around = branch
         assert around is not None
         around.step = step
+    for branch in found.values():
+        if len(branch.inner) > 1 and branch.step is not None and branch.step.agent is not None:
+            branch.inner.sort(key=_called)
     return top
+
+
+def _called(branch: Branch) -> int:
+    """The place of a call among those of its turn; what is none comes first."""
+    number = branch.name.removeprefix("tool")
+    return int(number) if number != branch.name and number.isdecimal() else -1
 
 
 def outline(screen: Screen, branches: list[Branch], now: int, *, depth: int | None, stream: Any) -> Iterator[str]:

@@ -109,3 +109,22 @@ def test_what_a_run_that_is_over_left_without_an_end_was_stopped_with_it() -> No
     assert step_object(branches[0].inner[0], io=False)["status"] == "cancelled"
     lines = list(outline(Screen(Flags(color="never")), branches, 5_000_000, depth=None, stream=None))
     assert not any("running" in line for line in lines)
+
+
+def test_calls_of_a_turn_stand_in_the_order_in_which_the_model_made_them() -> None:
+    state = RunState()
+    started = [
+        "a/turn1/@before_model",
+        "a/turn1",
+        "a/turn1/tool10",
+        "a/turn1/tool2/turn1",
+        "a/turn1/tool0",
+        "m[1]",
+        "m[0]",
+    ]
+    for seq, path in enumerate(started, start=1):
+        body = {"attempt": 1} | ({"agent": "a"} if path.endswith("turn1") else {})
+        state.apply(Draft("started", path, body), seq=seq, at=seq)
+    agent, mapped = grow(state)
+    assert [each.name for each in agent.inner[0].inner] == ["@before_model", "tool0", "tool2", "tool10"]
+    assert [each.name for each in mapped.inner] == ["[1]", "[0]"]
