@@ -112,7 +112,7 @@ def within(path: str, step: str | None) -> bool:
 
 
 def grow(state: RunState) -> list[Branch]:
-    """The branches at the top, in the order in which the run reached them; the calls of one turn as its model made them."""
+    """The branches at the top, in the order in which the run reached them; calls of one turn as its model made them."""
     found: dict[str, Branch] = {}
     top: list[Branch] = []
     for path, step in state.steps.items():
