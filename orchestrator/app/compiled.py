@@ -1,4 +1,4 @@
-"""Graphs compiled before, so that running a file again needs neither YAML nor pydantic.
+"""Graphs compiled before, so that running a file again needs neither YAML nor the compiler.
 
 An entry holds for one file under one name, seen from one folder, by one state of this program; it counts only while
 every file that was read for it has the bytes that it had. What had a finding is not kept: it is to be said again.

@@ -216,7 +216,7 @@ class Cast:
         at: Path = ("models", name)
         place = self.place
         secret = place.seeing({"secrets": self.resolved.secret_types})
-        data = entry.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        data = entry.data()
         settings: dict[str, Value] = {}
         for key, item in data.items():
             match key:
@@ -251,7 +251,7 @@ class Cast:
         elif reply.delay is not None:
             rule["delay"] = reply.delay
         if reply.usage is not None:
-            given = reply.usage.model_dump(exclude_none=True)
+            given = reply.usage.data()
             rule["usage"] = place.value(given, (*at, "usage")).to_json()
         if reply.calls is not None:
             rule["calls"] = [

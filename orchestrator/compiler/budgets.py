@@ -15,7 +15,7 @@ def budget_def(written: Budget | None) -> BudgetDef | None:
     """The budget as the engine keeps it; None where none is written."""
     if written is None:
         return None
-    given = written.model_dump(exclude_unset=True)
+    given = written.data()
     if written.usd is not None:
         given["usd"] = micro_dollars(written.usd)
     return BudgetDef(**given)

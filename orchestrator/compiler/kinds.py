@@ -240,4 +240,4 @@ def isolated(step: written.PythonStep) -> bool:
 
 
 def kind_of(step: written.Step) -> str:
-    return next(kind for kind in written.STEP_KINDS if kind in step.model_fields_set)
+    return next(kind for kind in written.STEP_KINDS if kind in step.given)

@@ -107,8 +107,8 @@ def compile_plan(
 def _known(resolved: Resolved, agent: AgentDef, graph: Graph) -> Resolved:
     """The names that a plan may use. What each stands for is compiled already: see ``_seed``."""
     nothing: Any = None
-    resolved.tools = {tool.name: ToolBase.model_construct() for tool in agent.tools}
-    resolved.agents = {name: AgentEntry.model_construct() for name in agent.delegates if name in graph.agents}
+    resolved.tools = {tool.name: ToolBase.of({}) for tool in agent.tools}
+    resolved.agents = {name: AgentEntry.of({}) for name in agent.delegates if name in graph.agents}
     models = (agent.model, *(() if agent.spawn is None else agent.spawn.models))
     resolved.models = {"default": (agent.model.name, nothing)} | {one.name: (one.name, nothing) for one in models}
     resolved.inputs = graph.inputs

@@ -28,7 +28,7 @@ def server_config(tool: McpTool, place: Place, resolved: Resolved) -> dict[str, 
         config: dict[str, Value] = {"command": place.value(body.command, (*at, "command"))}
         return config | command_around({"env": tool.env, "launcher": tool.launcher}, tool.at, place, resolved)
     for name in _OF_PROGRAMS:
-        if name in tool.model_fields_set:
+        if name in tool.given:
             message = f"`{name}` goes with `command`, not with `url`"
             resolved.report.error("E127", message, (*tool.at, name), key=True)
     secret = place.seeing({"secrets": resolved.secret_types})

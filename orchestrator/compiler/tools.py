@@ -167,7 +167,7 @@ class Toolbox:
         """Nothing that is written is ignored: a field that the kind has no use for is an error."""
         kind = _kind(tool)
         for name, kinds in _FIELDS.items():
-            if name in tool.model_fields_set and kind not in kinds:
+            if name in tool.given and kind not in kinds:
                 shown = name.removesuffix("_")
                 message = f"`{shown}` does not go with `{kind}` in a tool"
                 self.resolved.report.error("E127", message, (*tool.at, shown), key=True)
@@ -368,7 +368,7 @@ def command_around(given: Mapping[str, Any], at: Path, place: Place, resolved: R
 
 
 def _kind(tool: ToolBase) -> str:
-    return next(kind for kind in written.TOOL_KINDS if kind in tool.model_fields_set)
+    return next(kind for kind in written.TOOL_KINDS if kind in tool.given)
 
 
 def _effect(tool: ToolBase) -> Effect:

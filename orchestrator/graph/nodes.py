@@ -1,8 +1,9 @@
 """The compiled, frozen form of a pipeline: what the engine decides on, and what a run stores.
 
-Nothing here needs YAML or pydantic: a resume reads a graph back from its JSON form alone. Text with expressions in it
-stands as compiled values (``orchestrator.expr.values``); bare expressions (``if``, ``map``, ``switch``, ``key``) as
-their source. Times are integer microseconds, sizes bytes. Every type of the language has become a JSON Schema.
+Nothing here needs YAML or the models of a file: a resume reads a graph back from its JSON form alone. Text with
+expressions in it stands as compiled values (``orchestrator.expr.values``); bare expressions (``if``, ``map``,
+``switch``, ``key``) as their source. Times are integer microseconds, sizes bytes. Every type of the language has become
+a JSON Schema.
 """
 
 from __future__ import annotations

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
-
-from pydantic import Field, model_validator
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from orchestrator.spec.fields import (
-    BY_SHAPE,
-    FLAG,
-    MAP,
-    NUMBER,
-    TEXT,
     Amount,
     Budget,
     Count,
@@ -23,14 +16,23 @@ from orchestrator.spec.fields import (
     Hooks,
     Limit,
     LongName,
-    Model,
     Name,
     Positive,
     Prompt,
     Text,
     ToolName,
     Type,
+)
+from orchestrator.spec.model import (
+    BY_SHAPE,
+    FLAG,
+    MAP,
+    NUMBER,
+    TEXT,
+    Bound,
+    Model,
     refuse,
+    rule,
 )
 
 
@@ -82,11 +84,10 @@ class ScriptedReply(Model):
     stop: Text | None = None
     error: Text | None = None
 
-    @model_validator(mode="after")
-    def _one_answer(self) -> Self:
-        if "output" in self.model_fields_set and (self.text is not None or self.calls is not None):
+    @rule
+    def _one_answer(self) -> None:
+        if "output" in self.given and (self.text is not None or self.calls is not None):
             raise refuse("E127", "`output` is the whole reply: neither `text` nor `calls` go with it", "output")
-        return self
 
 
 class ModelLimits(Model):
@@ -123,13 +124,13 @@ class ModelEntry(Model):
     timeout: Duration | None = None
     params: dict[str, Any] | None = None
     """Passed through to the provider."""
-    replies: Annotated[list[ScriptedReply], Field(min_length=1)] | None = None
+    replies: Annotated[list[ScriptedReply], Bound(least=1)] | None = None
     """Rules of a scripted model."""
-    fallback: Annotated[list[Name], Field(min_length=1)] | None = None
+    fallback: Annotated[list[Name], Bound(least=1)] | None = None
     """Models in order: the next one when one is unavailable."""
 
-    @model_validator(mode="after")
-    def _of_provider(self) -> Self:
+    @rule
+    def _of_provider(self) -> None:
         provider = self.provider
         if provider is None and self.fallback is None:
             raise refuse("E105", "`provider` is missing")
@@ -138,7 +139,7 @@ class ModelEntry(Model):
         if provider == "scripted" and self.replies is None:
             raise refuse("E105", "`replies` is missing: provider `scripted` answers from them")
         for name, owner in (("replies", "scripted"), ("api", "openai")):
-            if name in self.model_fields_set and provider != owner:
+            if name in self.given and provider != owner:
                 raise refuse("E127", f"`{name}` goes with `provider: {owner}`", name)
         if provider == "fallback" and self.fallback is None:
             raise refuse("E105", "`fallback` is missing: the models in order")
@@ -148,11 +149,10 @@ class ModelEntry(Model):
             self._only_a_list()
         if provider == "openai":
             self._of_openai()
-        return self
 
     def _only_a_list(self) -> None:
-        for name in type(self).model_fields:
-            if name in self.model_fields_set and name not in ("provider", "fallback"):
+        for name in self.given:
+            if name not in ("provider", "fallback"):
                 raise refuse("E127", f"`{name}` does not go with `fallback`: each model of the list has its own", name)
 
     def _of_openai(self) -> None:

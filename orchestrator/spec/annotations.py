@@ -1,20 +1,21 @@
-"""The annotations of the models of a file: what a location of pydantic's, with its tags, leads to."""
+"""The annotations of the models of a file: what a location, with its tags, leads to.
+
+They are texts, as all annotations of this code, and evaluated one by one when something asks.
+"""
 
 from __future__ import annotations
 
+import sys
 import types
 from functools import cache
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
-from typing_extensions import TypeAliasType
-
-from orchestrator.spec.document import Document
-from orchestrator.spec.fields import Model, key_of
+from orchestrator.spec.model import Model, Tag, key_of
 
 
 def fields_of(model: type[Model]) -> list[str]:
     """The keys that a mapping takes."""
-    return [key_of(name) for name in model.model_fields]
+    return [key_of(name) for name in model.known]
 
 
 def members_of(alias: Any) -> list[type[Model]]:
@@ -23,7 +24,9 @@ def members_of(alias: Any) -> list[type[Model]]:
 
 
 def model_at(where: tuple[Any, ...]) -> type[Model]:
-    """The model that a location of pydantic's, with its tags, leads to."""
+    """The model that a location, with its tags, leads to."""
+    from orchestrator.spec.document import Document
+
     annotation: Any = Document
     for part in where:
         annotation = below(annotation, part)
@@ -31,28 +34,26 @@ def model_at(where: tuple[Any, ...]) -> type[Model]:
 
 
 @cache
-def _hints(model: type[Model]) -> dict[str, Any]:
-    """The annotations of a model's fields, with forward references resolved."""
-    return get_type_hints(model, include_extras=True)
+def annotation_of(model: type[Model], name: str) -> Any:
+    """The annotation of a field."""
+    owner = model.known[name]
+    return eval(owner.__annotations__[name], vars(sys.modules[owner.__module__]))  # noqa: S307  the text is our own
 
 
 def below(annotation: Any, part: Any) -> Any:
     """What an annotation has at a field, a key, an index or a tag."""
     annotation = bare(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Model):
-        return next(hint for name, hint in _hints(annotation).items() if key_of(name) == part)
+        return annotation_of(annotation, next(name for name in annotation.known if key_of(name) == part))
     if get_origin(annotation) in (Union, types.UnionType):
-        return next(one for one in get_args(annotation) if _tagged(one, part))
+        return next(one for one in get_args(annotation) if tag_of(one) == part)
     return get_args(annotation)[-1]
 
 
-def bare(annotation: Any) -> Any:
-    """An annotation without its notes, and without the null of a field that may be left out."""
+def bare(annotation: Any, *, notes: bool = False) -> Any:
+    """An annotation without the null of a field that may be left out, and without its notes, if not with ``notes``."""
     while True:
-        if isinstance(annotation, TypeAliasType):
-            annotation = annotation.__value__
-            continue
-        if get_origin(annotation) is Annotated:
+        if get_origin(annotation) is Annotated and not notes:
             annotation = get_args(annotation)[0]
             continue
         if get_origin(annotation) in (Union, types.UnionType):
@@ -63,5 +64,6 @@ def bare(annotation: Any) -> Any:
         return annotation
 
 
-def _tagged(annotation: Any, tag: Any) -> bool:
-    return any(getattr(note, "tag", None) == tag for note in getattr(annotation, "__metadata__", ()))
+def tag_of(member: Any) -> str | None:
+    """The tag of a union's member."""
+    return next((note.tag for note in getattr(member, "__metadata__", ()) if isinstance(note, Tag)), None)

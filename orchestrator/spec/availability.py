@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.spec import document, fields, steps, tools
+from orchestrator.spec import document, steps, tools
 from orchestrator.spec.diagnostics import Diagnostic
+from orchestrator.spec.model import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from orchestrator.spec.fields import Model
     from orchestrator.spec.load import Loaded
+    from orchestrator.spec.model import Model
 
 _FIELDS: Final[tuple[tuple[type[Model], str], ...]] = (
     (document.Document, "notify concurrency schedule pipelines"),
@@ -60,7 +61,7 @@ def not_available(models: Iterable[Model], loaded: Loaded) -> list[Diagnostic]:
 
 
 def _missing(model: Model) -> Iterator[tuple[str, str]]:
-    given = {name: fields.key_of(name) for name in model.model_fields_set}
+    given = {name: key_of(name) for name in model.given}
     for kind, names in _FIELDS:
         if isinstance(model, kind):
             yield from ((given[name], f"`{given[name]}`") for name in names.split() if name in given)

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
-
 from orchestrator.spec.agents import AgentEntry, ModelEntry
 from orchestrator.spec.fields import (
-    BY_SHAPE,
-    MAP,
-    TEXT,
     Budget,
     Expr,
     FixedText,
@@ -18,12 +13,19 @@ from orchestrator.spec.fields import (
     Hooks,
     Limit,
     LongName,
-    Model,
     Name,
     SecretName,
     Text,
     Type,
     TypeName,
+)
+from orchestrator.spec.model import (
+    BY_SHAPE,
+    MAP,
+    TEXT,
+    Bound,
+    Model,
+    Schema,
 )
 from orchestrator.spec.steps import Join, Step, Steps
 from orchestrator.spec.tools import Tool
@@ -34,7 +36,7 @@ End: TypeAlias = Literal["waiting", "paused", "failed", "limited", "done"]
 class Notify(Model):
     """A tool that is called when a run gets somewhere."""
 
-    on: Annotated[list[End], Field(min_length=1)]
+    on: Annotated[list[End], Bound(least=1)]
     tool: Name
 
 
@@ -71,7 +73,9 @@ class Pipeline(Model):
 class Document(Model):
     """A pipeline, in version 1 of the language."""
 
-    version: Annotated[Literal[1], Field(description="The version of the language")]
+    version: Annotated[
+        Literal[1], Schema({"const": 1, "description": "The version of the language", "type": "integer"})
+    ]
     name: LongName | None = None
     description: str | None = None
     store: FullText | None = None

@@ -11,23 +11,21 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
 from orchestrator.errors import did_you_mean
 from orchestrator.frozen import field, frozen, slotted
 from orchestrator.spec.agents import AgentEntry, ModelEntry
 from orchestrator.spec.annotations import bare, below, fields_of, members_of
 from orchestrator.spec.document import Document
-from orchestrator.spec.fields import EachPart, FilePart, Model, TemplatePart, TextPart, key_of
+from orchestrator.spec.fields import EachPart, FilePart, TemplatePart, TextPart
+from orchestrator.spec.model import Bound, Model, Named, key_of
 from orchestrator.spec.nodes import Mapping, Sequence
 from orchestrator.spec.steps import Step, StepBase
 from orchestrator.spec.tools import Tool, ToolBase
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
     from orchestrator.spec.load import Loaded
     from orchestrator.spec.nodes import DataPath, Node
+    from orchestrator.spec.reader import Fault
 
 Action: TypeAlias = Literal["keep", "drop", "rename", "blank"]
 
@@ -130,12 +128,12 @@ class _Pruning:
     root: _Edit = field(default_factory=_Edit)
     renamed: int = 0
 
-    def take(self, error: ErrorDetails) -> None:
+    def take(self, error: Fault) -> None:
         """Find what has to go for a problem to be gone, and what is not known then."""
         where = error["loc"]
         at_key = bool(where) and where[-1] == "[key]"
         path, levels = _levels(where[:-1] if at_key else where)
-        named = error.get("ctx", {}).get("field")
+        named = error["ctx"].get("field")
         if at_key:
             self.cut(path, levels, len(path), "rename")
         elif error["type"] == "extra_forbidden":
@@ -261,7 +259,7 @@ class _Pruning:
             self.names.update(re.findall(r"\w+", word))
 
 
-def prune(loaded: Loaded, errors: list[ErrorDetails], before: Pruned | None = None, *, coarse: bool = False) -> Pruned:
+def prune(loaded: Loaded, errors: list[Fault], before: Pruned | None = None, *, coarse: bool = False) -> Pruned:
     """The file without what the errors are about; ``before`` is what was left of it when they were found.
 
     ``coarse`` takes all of a mapping that breaks a rule about several of its fields.
@@ -295,12 +293,11 @@ def _meant(model: type[Model] | None, name: str) -> str | None:
 
 
 def _optional(model: type[Model] | None, name: str) -> bool:
-    fields = {} if model is None else {key_of(one): info for one, info in model.model_fields.items()}
-    return name in fields and not fields[name].is_required()
+    return model is not None and any(key_of(one) == name and one not in model.needed for one in model.known)
 
 
 def _levels(where: tuple[Any, ...]) -> tuple[DataPath, list[_Level]]:
-    """A location of pydantic's without its tags, and for the file and each value on the way what may become of it."""
+    """A location without its tags, and for the file and each value on the way what may become of it."""
     path: list[str | int] = []
     annotation: Any = Document
     levels = [_Level(model=Document)]
@@ -324,14 +321,12 @@ def _inside(annotation: Any, part: Any) -> Any:
 
 
 def _is_step(annotation: Any) -> bool:
-    while hasattr(annotation, "__metadata__"):
-        annotation = get_args(annotation)[0]
-    return annotation is Step
+    return any(isinstance(note, Named) and note.name == "Step" for note in getattr(annotation, "__metadata__", ()))
 
 
 def _free(annotation: Any, model: type[Model] | None, part: Any) -> bool:
     """Whether a field, an entry or an item may go without making another problem."""
     if model is not None:
         return _optional(model, str(part))
-    noted = any(isinstance(note, FieldInfo) and note.metadata for note in getattr(annotation, "__metadata__", ()))
+    noted = any(isinstance(note, Bound) for note in getattr(annotation, "__metadata__", ()))
     return get_origin(bare(annotation)) in (dict, list) and not noted

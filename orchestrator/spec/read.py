@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
-    from pydantic_core import ErrorDetails
-
     from orchestrator.spec.document import Document
-    from orchestrator.spec.fields import Model
     from orchestrator.spec.load import Loaded
+    from orchestrator.spec.model import Model
     from orchestrator.spec.nodes import DataPath
+    from orchestrator.spec.reader import Fault
 
 
 _REBUILDS: Final = 3
@@ -80,7 +79,7 @@ def spec_of(loaded: Loaded) -> Spec:
     return Spec(document, rest, (*loaded.warnings, *problems), None if pruned is None else pruned.doubts)
 
 
-def _place(error: ErrorDetails) -> DataPath:
+def _place(error: Fault) -> DataPath:
     return tuple(part for part in error["loc"] if not str(part).startswith("\0"))
 
 

@@ -1,4 +1,4 @@
-"""Plain data -> a checked document: pydantic's findings as diagnostics at their places, every model told its own."""
+"""Plain data -> a checked document: faults as diagnostics at their places, every model told its own."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from orchestrator.errors import did_you_mean
 from orchestrator.spec import availability
 from orchestrator.spec.annotations import fields_of, members_of, model_at
-from orchestrator.spec.codes import SHAPE
 from orchestrator.spec.diagnostics import Diagnostic
 from orchestrator.spec.document import Document
-from orchestrator.spec.fields import Model, key_of
+from orchestrator.spec.model import Model, key_of
+from orchestrator.spec.reader import read
 from orchestrator.spec.steps import STEP_KINDS, Step, StepBase, WaitSignal
 from orchestrator.spec.tools import TOOL_KINDS, Tool, ToolBase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pydantic_core import ErrorDetails
-
     from orchestrator.spec.load import Loaded
     from orchestrator.spec.nodes import DataPath
+    from orchestrator.spec.reader import Fault
 
 _SECTIONS: Final = {
     "steps": "step",
@@ -63,20 +62,16 @@ _BOUNDS: Final = {
 }
 
 
-def document_of(loaded: Loaded) -> tuple[Document | None, list[ErrorDetails]]:
+def document_of(loaded: Loaded) -> tuple[Document | None, list[Fault]]:
     """The document of a file's data, or all that keeps it from being one."""
-    from pydantic import ValidationError
-
-    try:
-        document = Document.model_validate(loaded.data)
-    except ValidationError as error:
-        return None, error.errors(include_url=False)
-    for _ in _placed(document, ()):
-        pass
-    return document, []
+    document, faults = read(Document, loaded.data)
+    if document is not None:
+        for _ in _placed(document, ()):
+            pass
+    return document, faults
 
 
-def diagnostics_of(errors: list[ErrorDetails], loaded: Loaded) -> list[Diagnostic]:
+def diagnostics_of(errors: list[Fault], loaded: Loaded) -> list[Diagnostic]:
     """A diagnostic for each error; of very many, the first ones, and how many there are."""
     found = [_diagnostic(one, loaded) for one in errors[:MAX_SHOWN]]
     if len(errors) > MAX_SHOWN:
@@ -93,9 +88,8 @@ def _placed(value: Any, path: DataPath) -> Iterator[Model]:
     if isinstance(value, Model):
         value.place(path)
         yield value
-        for name in type(value).model_fields:
-            if name in value.model_fields_set:
-                yield from _placed(getattr(value, name), (*path, key_of(name)))
+        for name, item in vars(value).items():
+            yield from _placed(item, (*path, key_of(name)))
     elif isinstance(value, dict):
         for key, item in cast("dict[str, Any]", value).items():
             yield from _placed(item, (*path, key))
@@ -120,13 +114,13 @@ def owner(path: DataPath) -> str:
     return f"`{words[-1][:80]}`" if words else "the file"
 
 
-def _diagnostic(error: ErrorDetails, loaded: Loaded) -> Diagnostic:
+def _diagnostic(error: Fault, loaded: Loaded) -> Diagnostic:
     where = error["loc"]
     at_key = bool(where) and where[-1] == "[key]"
     path: DataPath = tuple(part for part in where if not str(part).startswith("\0"))
     if at_key:
         path = path[:-1]
-    kind, context = error["type"], error.get("ctx", {})
+    kind, context = error["type"], error["ctx"]
     match kind:
         case "extra_forbidden":
             return _unknown(where, path, loaded)
@@ -148,10 +142,9 @@ def _diagnostic(error: ErrorDetails, loaded: Loaded) -> Diagnostic:
             return _own(error, path, loaded, at_key=at_key)
 
 
-def _own(error: ErrorDetails, path: DataPath, loaded: Loaded, *, at_key: bool) -> Diagnostic:
+def _own(error: Fault, path: DataPath, loaded: Loaded, *, at_key: bool) -> Diagnostic:
     """A problem that a model of ours raised: of a key, of a value, or of one field of a mapping."""
-    context = error.get("ctx", {})
-    code = error["type"] if error["type"] in SHAPE else "E107"
+    context, code = error["ctx"], error["type"]
     if at_key:
         return Diagnostic(code, error["msg"], loaded.key_mark(path))
     if "offset" in context:
@@ -181,8 +174,8 @@ def _unknown(where: tuple[Any, ...], path: DataPath, loaded: Loaded) -> Diagnost
     return Diagnostic("E104", f"unknown field `{name[:80]}` in {owner(path[:-1])}", mark, hint)
 
 
-def _no_member(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnostic:
-    tag = str(error.get("ctx", {}).get("tag", "")).removeprefix("\0")
+def _no_member(error: Fault, path: DataPath, loaded: Loaded) -> Diagnostic:
+    tag = error["ctx"]["tag"].removeprefix("\0")
     found = _KINDS.get(tag)
     value = error["input"]
     if found is not None and isinstance(value, dict):
@@ -190,8 +183,7 @@ def _no_member(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnosti
     if tag == "part":
         message = "a part of a text has one of `text`, `each`, `file` or `template`"
         return Diagnostic("E109", message, loaded.mark(path))
-    tags = str(error.get("ctx", {}).get("expected_tags", "")).replace("\\x00", "").replace("'", "").split(", ")
-    wanted = dict.fromkeys(_SHAPES.get(one, "a mapping") for one in tags)
+    wanted = dict.fromkeys(_SHAPES.get(one.removeprefix("\0"), "a mapping") for one in error["ctx"]["expected_tags"])
     return _other_kind(_listed(list(wanted), quote=False), value, path, loaded)
 
 
@@ -227,9 +219,8 @@ def _subject(path: DataPath) -> str:
     return f"entry {last + 1} of {_subject(tuple(around))}"
 
 
-def _not_listed(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnostic:
-    expected = str(error.get("ctx", {}).get("expected", ""))
-    values = [one.strip().strip("'") for one in expected.replace(" or ", ", ").split(", ")]
+def _not_listed(error: Fault, path: DataPath, loaded: Loaded) -> Diagnostic:
+    values = [str(one) for one in error["ctx"]["expected"]]
     given = error["input"]
     close = did_you_mean(given, values) if isinstance(given, str) else None
     hint = f"did you mean `{close}`?" if close else None
@@ -238,8 +229,8 @@ def _not_listed(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnost
     return Diagnostic("E107", f"{_subject(path)} must be {_listed(values)}", loaded.mark(path), hint)
 
 
-def _length(error: ErrorDetails, path: DataPath, loaded: Loaded) -> Diagnostic:
-    context = error.get("ctx", {})
+def _length(error: Fault, path: DataPath, loaded: Loaded) -> Diagnostic:
+    context = error["ctx"]
     if context.get("actual_length") == 0:
         return Diagnostic("E107", f"{_subject(path)} is empty", loaded.mark(path))
     wanted = context.get("min_length", context.get("max_length"))

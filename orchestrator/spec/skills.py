@@ -16,8 +16,8 @@ from orchestrator.spec.nodes import Mapping, Scalar, Skill, Source, find, mark_o
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.spec.fields import Model
     from orchestrator.spec.load import Loaded
+    from orchestrator.spec.model import Model
 
 MAX_SKILLS: Final = 100
 """In one folder of skills."""

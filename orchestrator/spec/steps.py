@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
-
-from pydantic import Discriminator, Field, Tag, model_validator
-from typing_extensions import TypeAliasType
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from orchestrator.spec.agents import AgentOrName
 from orchestrator.spec.fields import (
-    BY_SHAPE,
-    LIST,
-    MAP,
-    NUMBER,
-    TEXT,
     Amount,
     Budget,
     Duration,
@@ -27,7 +19,6 @@ from orchestrator.spec.fields import (
     Launcher,
     Limit,
     LongName,
-    Model,
     Name,
     Names,
     Prompt,
@@ -35,9 +26,20 @@ from orchestrator.spec.fields import (
     Script,
     Text,
     Type,
-    either,
-    one_of,
+)
+from orchestrator.spec.model import (
+    BY_SHAPE,
+    LIST,
+    MAP,
+    NUMBER,
+    TEXT,
+    Bound,
+    Model,
+    Named,
+    Tag,
+    Told,
     refuse,
+    rule,
     shape,
 )
 from orchestrator.spec.tools import Choices, OnDoubt, Shell, Status, ToolOrName
@@ -55,7 +57,7 @@ class Retry(Model):
     attempts: Limit
     """All attempts, the first one too."""
     delay: Duration | None = None
-    backoff: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    backoff: Annotated[float, Bound(ge=1)] | None = None
     """The factor between two delays; 2 by default."""
     max_delay: Duration | None = None
     on: list[RetryOn] | None = None
@@ -128,11 +130,10 @@ class PythonStep(Guarded):
     with_: dict[str, Any] | None = None
     isolate: Literal["thread", "process"] | None = None
 
-    @model_validator(mode="after")
-    def _around_a_process(self) -> Self:
+    @rule
+    def _around_a_process(self) -> None:
         if self.isolate == "thread" and self.sandbox in ("preferred", "required"):
             raise refuse("E127", "a `sandbox` is around a process: it does not go with `isolate: thread`", "sandbox")
-        return self
 
 
 class GroupStep(StepBase):
@@ -177,14 +178,12 @@ class SwitchStep(StepBase):
     """One of several steps."""
 
     switch: Expr
-    cases: Annotated[dict[str, Step], Field(min_length=1)]
+    cases: Annotated[dict[str, Step], Bound(least=1)]
     default: Step | None = None
 
 
-class AskBody(Model):
+class AskBody(Model, one=("choices", "schema")):
     """A question to a person."""
-
-    model_config = either("choices", "schema")
 
     message: Prompt
     choices: Choices | None = None
@@ -192,16 +191,10 @@ class AskBody(Model):
     timeout: DurationOrText | None = None
     on_timeout: Text | None = None
 
-    @model_validator(mode="after")
-    def _one_of(self) -> Self:
-        one_of(self, "choices", "schema")
-        return self
-
-    @model_validator(mode="after")
-    def _answered(self) -> Self:
+    @rule
+    def _answered(self) -> None:
         if self.on_timeout is not None and self.timeout is None:
             raise refuse("E127", "`on_timeout` needs a `timeout`", "on_timeout")
-        return self
 
 
 class AskStep(StepBase):
@@ -209,11 +202,10 @@ class AskStep(StepBase):
 
     ask: AskBody
 
-    @model_validator(mode="after")
-    def _own_timeout(self) -> Self:
+    @rule
+    def _own_timeout(self) -> None:
         if self.timeout is not None:
             raise refuse("E127", "`timeout` belongs inside `ask`", "timeout")
-        return self
 
 
 class WaitUntil(Model):
@@ -235,11 +227,10 @@ class WaitStep(StepBase):
 
     wait: Wait
 
-    @model_validator(mode="after")
-    def _own_timeout(self) -> Self:
+    @rule
+    def _own_timeout(self) -> None:
         if self.timeout is not None:
             raise refuse("E127", "`timeout` belongs inside `wait`", "timeout")
-        return self
 
 
 class PipelineStep(StepBase):
@@ -269,11 +260,10 @@ class FailStep(StepBase):
 
     fail: Fail
 
-    @model_validator(mode="after")
-    def _no_output(self) -> Self:
-        if "output" in self.model_fields_set:
+    @rule
+    def _no_output(self) -> None:
+        if "output" in self.given:
             raise refuse("E127", "`output` does not go with `fail`, which has none", "output")
-        return self
 
 
 class JoinRule(Model):
@@ -282,22 +272,19 @@ class JoinRule(Model):
     mode: Literal["all", "settled", "first"]
     min_success: Limit | None = None
 
-    @model_validator(mode="after")
-    def _settled(self) -> Self:
+    @rule
+    def _settled(self) -> None:
         if self.min_success is not None and self.mode != "settled":
             raise refuse("E127", "`min_success` goes with `mode: settled`", "min_success")
-        return self
 
 
-Join = TypeAliasType(
-    "Join",
-    Annotated[
-        Annotated[Literal["all", "settled", "first"], TEXT] | Annotated[JoinRule, MAP],
-        BY_SHAPE,
-    ],
-)
+Join: TypeAlias = Annotated[
+    Annotated[Literal["all", "settled", "first"], TEXT] | Annotated[JoinRule, MAP],
+    BY_SHAPE,
+    Named("Join"),
+]
 SignalNames: TypeAlias = Annotated[
-    Annotated[LongName, TEXT] | Annotated[Annotated[list[LongName], Field(min_length=1)], LIST],
+    Annotated[LongName, TEXT] | Annotated[Annotated[list[LongName], Bound(least=1)], LIST],
     BY_SHAPE,
 ]
 Fail: TypeAlias = Annotated[
@@ -320,7 +307,7 @@ def wait_shape(value: Any) -> str:
 
 Wait: TypeAlias = Annotated[
     Annotated[DurationOrText, TEXT] | Annotated[WaitUntil, Tag("\0until")] | Annotated[WaitSignal, Tag("\0signal")],
-    Discriminator(wait_shape),
+    Told(wait_shape),
 ]
 
 STEP_KINDS: Final = (
@@ -336,32 +323,28 @@ def step_kind(value: Any) -> str:
     return "\0" + kinds[0] if len(kinds) == 1 else "\0step kinds"
 
 
-Step = TypeAliasType(
-    "Step",
-    Annotated[
-        Annotated[AgentStep, Tag("\0agent")]
-        | Annotated[ToolStep, Tag("\0tool")]
-        | Annotated[RunStep, Tag("\0run")]
-        | Annotated[PythonStep, Tag("\0python")]
-        | Annotated[GroupStep, Tag("\0steps")]
-        | Annotated[MapStep, Tag("\0map")]
-        | Annotated[LoopStep, Tag("\0loop")]
-        | Annotated[SwitchStep, Tag("\0switch")]
-        | Annotated[AskStep, Tag("\0ask")]
-        | Annotated[WaitStep, Tag("\0wait")]
-        | Annotated[PipelineStep, Tag("\0pipeline")]
-        | Annotated[SetStep, Tag("\0set")]
-        | Annotated[FailStep, Tag("\0fail")],
-        Discriminator(step_kind),
-    ],
-)
+Step: TypeAlias = Annotated[
+    Annotated[AgentStep, Tag("\0agent")]
+    | Annotated[ToolStep, Tag("\0tool")]
+    | Annotated[RunStep, Tag("\0run")]
+    | Annotated[PythonStep, Tag("\0python")]
+    | Annotated[GroupStep, Tag("\0steps")]
+    | Annotated[MapStep, Tag("\0map")]
+    | Annotated[LoopStep, Tag("\0loop")]
+    | Annotated[SwitchStep, Tag("\0switch")]
+    | Annotated[AskStep, Tag("\0ask")]
+    | Annotated[WaitStep, Tag("\0wait")]
+    | Annotated[PipelineStep, Tag("\0pipeline")]
+    | Annotated[SetStep, Tag("\0set")]
+    | Annotated[FailStep, Tag("\0fail")],
+    Told(step_kind),
+    Named("Step"),
+]
 
-Steps: TypeAlias = Annotated[dict[Name, Step], Field(min_length=1)]
+Steps: TypeAlias = Annotated[dict[Name, Step], Bound(least=1)]
 
-OnError = TypeAliasType(
-    "OnError",
-    Annotated[
-        Annotated[Literal["fail", "continue"], TEXT] | Annotated[Step, MAP],
-        BY_SHAPE,
-    ],
-)
+OnError: TypeAlias = Annotated[
+    Annotated[Literal["fail", "continue"], TEXT] | Annotated[Step, MAP],
+    BY_SHAPE,
+    Named("OnError"),
+]

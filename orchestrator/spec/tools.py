@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
-
-from pydantic import Discriminator, Field, Tag, model_validator
-from typing_extensions import TypeAliasType
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from orchestrator.spec.fields import (
-    BY_SHAPE,
-    FLAG,
-    LIST,
-    MAP,
-    NUMBER,
-    TEXT,
     Command,
     Count,
     DurationOrText,
@@ -24,7 +15,6 @@ from orchestrator.spec.fields import (
     FullText,
     Function,
     Launcher,
-    Model,
     Positive,
     Prompt,
     Sandbox,
@@ -33,13 +23,25 @@ from orchestrator.spec.fields import (
     Text,
     ToolName,
     Type,
-    either,
-    one_of,
+)
+from orchestrator.spec.model import (
+    BY_SHAPE,
+    FLAG,
+    LIST,
+    MAP,
+    NUMBER,
+    TEXT,
+    Bound,
+    Model,
+    Named,
+    Tag,
+    Told,
     refuse,
+    rule,
     shape,
 )
 
-Status: TypeAlias = Annotated[int, Field(ge=100, le=599)]
+Status: TypeAlias = Annotated[int, Bound(ge=100, le=599)]
 StatusClass: TypeAlias = Literal["1xx", "2xx", "3xx", "4xx", "5xx"]
 ExpectedStatus: TypeAlias = Annotated[
     Annotated[Status, NUMBER] | Annotated[StatusClass, TEXT],
@@ -61,13 +63,11 @@ class Reconcile(Model):
     reconcile: ToolUse
 
 
-OnDoubt = TypeAliasType(
-    "OnDoubt",
-    Annotated[
-        Annotated[Literal["ask", "retry", "fail"], TEXT] | Annotated[Reconcile, MAP],
-        BY_SHAPE,
-    ],
-)
+OnDoubt: TypeAlias = Annotated[
+    Annotated[Literal["ask", "retry", "fail"], TEXT] | Annotated[Reconcile, MAP],
+    BY_SHAPE,
+    Named("OnDoubt"),
+]
 
 
 class ToolBase(Model):
@@ -105,10 +105,8 @@ class PythonTool(ToolBase):
     python: Function
 
 
-class ShellBody(Model):
+class ShellBody(Model, one=("argv", "script")):
     """A command, or a script."""
-
-    model_config = either("argv", "script")
 
     argv: Command | None = None
     script: Script | None = None
@@ -118,14 +116,12 @@ class ShellBody(Model):
     expect: list[int] | None = None
     rlimits: dict[str, Count] | None = None
 
-    @model_validator(mode="after")
-    def _command(self) -> Self:
-        one_of(self, "argv", "script")
+    @rule
+    def _command(self) -> None:
         if self.argv is not None:
             for name in ("args", "shell"):
-                if name in self.model_fields_set:
+                if name in self.given:
                     raise refuse("E127", f"`{name}` goes with `script`, not with `argv`", name)
-        return self
 
 
 class ShellTool(ToolBase):
@@ -134,19 +130,12 @@ class ShellTool(ToolBase):
     shell: ShellBody
 
 
-class Auth(Model):
+class Auth(Model, one=("basic", "bearer")):
     """One way to say who asks."""
 
-    model_config = either("basic", "bearer")
-
-    basic: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
+    basic: Annotated[list[Text], Bound(least=2, most=2)] | None = None
     """User and password."""
     bearer: Text | None = None
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Self:
-        one_of(self, "basic", "bearer")
-        return self
 
 
 class HttpBody(Model):
@@ -163,11 +152,10 @@ class HttpBody(Model):
     allow_private: AllowPrivate | None = None
     follow: Follow | None = None
 
-    @model_validator(mode="after")
-    def _one_body(self) -> Self:
-        if {"json_", "body"} <= self.model_fields_set:
+    @rule
+    def _one_body(self) -> None:
+        if {"json_", "body"} <= self.given:
             raise refuse("E127", "`json` and `body` do not go together", "body")
-        return self
 
 
 class HttpTool(ToolBase):
@@ -191,25 +179,21 @@ class FilesTool(ToolBase):
     files: FilesBody
 
 
-class McpBody(Model):
+class McpBody(Model, one=("command", "url")):
     """A server of the Model Context Protocol."""
-
-    model_config = either("command", "url")
 
     command: Command | None = None
     url: FullText | None = None
     headers: dict[str, Text] | None = None
-    tools: Annotated[list[FixedText], Field(min_length=1)] | None = None
+    tools: Annotated[list[FixedText], Bound(least=1)] | None = None
     """Those of its tools that may be used; all by default."""
     effect: dict[str, Effect] | None = None
     approve: dict[str, Expr] | None = None
 
-    @model_validator(mode="after")
-    def _one_of(self) -> Self:
-        one_of(self, "command", "url")
+    @rule
+    def _own_headers(self) -> None:
         if self.command is not None and self.headers is not None:
             raise refuse("E127", "`headers` goes with `url`, not with `command`", "headers")
-        return self
 
 
 class McpTool(ToolBase):
@@ -237,19 +221,12 @@ class PipelineTool(ToolBase):
     pipeline: FixedText
 
 
-class AskToolBody(Model):
+class AskToolBody(Model, one=("choices", "schema")):
     """A question to a person."""
-
-    model_config = either("choices", "schema")
 
     message: Prompt
     choices: Choices | None = None
     schema_: Type = None
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Self:
-        one_of(self, "choices", "schema")
-        return self
 
 
 class AskTool(ToolBase):
@@ -259,13 +236,13 @@ class AskTool(ToolBase):
 
 
 Shell: TypeAlias = Annotated[
-    Annotated[FixedText, TEXT] | Annotated[Annotated[list[FixedText], Field(min_length=1)], LIST],
+    Annotated[FixedText, TEXT] | Annotated[Annotated[list[FixedText], Bound(least=1)], LIST],
     BY_SHAPE,
 ]
 """`bash`, `sh` or `python3`, or an argv that gets the script as a file at `{0}`."""
 
 Choices: TypeAlias = Annotated[
-    Annotated[FullText, TEXT] | Annotated[Annotated[list[str], Field(min_length=1)], LIST],
+    Annotated[FullText, TEXT] | Annotated[Annotated[list[str], Bound(least=1)], LIST],
     BY_SHAPE,
 ]
 """Texts to choose from, or an expression that gives them."""
@@ -295,25 +272,21 @@ def tool_kind(value: Any) -> str:
     return "\0" + kinds[0] if len(kinds) == 1 else "\0tool kinds"
 
 
-Tool = TypeAliasType(
-    "Tool",
-    Annotated[
-        Annotated[PythonTool, Tag("\0python")]
-        | Annotated[ShellTool, Tag("\0shell")]
-        | Annotated[HttpTool, Tag("\0http")]
-        | Annotated[FilesTool, Tag("\0files")]
-        | Annotated[McpTool, Tag("\0mcp")]
-        | Annotated[SqlTool, Tag("\0sql")]
-        | Annotated[PipelineTool, Tag("\0pipeline")]
-        | Annotated[AskTool, Tag("\0ask")],
-        Discriminator(tool_kind),
-    ],
-)
+Tool: TypeAlias = Annotated[
+    Annotated[PythonTool, Tag("\0python")]
+    | Annotated[ShellTool, Tag("\0shell")]
+    | Annotated[HttpTool, Tag("\0http")]
+    | Annotated[FilesTool, Tag("\0files")]
+    | Annotated[McpTool, Tag("\0mcp")]
+    | Annotated[SqlTool, Tag("\0sql")]
+    | Annotated[PipelineTool, Tag("\0pipeline")]
+    | Annotated[AskTool, Tag("\0ask")],
+    Told(tool_kind),
+    Named("Tool"),
+]
 
-ToolOrName = TypeAliasType(
-    "ToolOrName",
-    Annotated[
-        Annotated[ToolName, TEXT] | Annotated[Tool, MAP],
-        BY_SHAPE,
-    ],
-)
+ToolOrName: TypeAlias = Annotated[
+    Annotated[ToolName, TEXT] | Annotated[Tool, MAP],
+    BY_SHAPE,
+    Named("ToolOrName"),
+]
