@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Json: TypeAlias = "None | bool | int | float | str | list[Any] | dict[str, Any]"
 
@@ -16,15 +19,31 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True,
 _DECODER = json.JSONDecoder()
 
 
-def dumps(value: Json) -> str:
-    """Canonical text of a JSON value. ValueError on NaN, infinity or a cycle; TypeError on anything that is not
-    JSON."""
-    return _ENCODER.encode(value)
+def _encoder() -> Callable[[Any], str]:
+    """What ``_ENCODER.encode`` does, without making the encoder in C anew for each value: that takes longer than most
+    values do."""
+    make = vars(json.encoder).get("c_make_encoder")
+    if make is None:  # an interpreter without it
+        return _ENCODER.encode
+    # No marks of what it is inside of: a cycle ends as what is nested too deep.
+    chunks: Any = make(None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", True, False, False)
+
+    def encode(value: Any) -> str:
+        try:
+            return "".join(chunks(value, 0))
+        except RecursionError:
+            raise ValueError("nested too deep, or a cycle") from None
+
+    return encode
+
+
+dumps: Callable[[Json], str] = _encoder()
+"""Canonical text of a JSON value. ValueError on NaN, infinity or a cycle; TypeError on anything that is not JSON."""
 
 
 def canonical(value: Json) -> bytes:
     """Canonical bytes of a JSON value whose texts are clean (see ``clean``)."""
-    return _ENCODER.encode(value).encode()
+    return dumps(value).encode()
 
 
 def loads(data: bytes | str) -> Any:

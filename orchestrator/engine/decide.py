@@ -28,7 +28,7 @@ from orchestrator.engine.scope import Scope, SecretsView, error_of
 from orchestrator.engine.steps.common import Skip, Wrong, handled_by, micros
 from orchestrator.expr import ABSENT, EvalError, evaluate, parse
 from orchestrator.expr.runtime import Absent
-from orchestrator.expr.values import render, render_prompt
+from orchestrator.expr.values import Const, render, render_prompt
 from orchestrator.frozen import frozen
 from orchestrator.graph.nodes import GroupConfig
 from orchestrator.journal.records import Draft
@@ -306,6 +306,8 @@ class Decider:
 
     def render(self, act: Act, value: Value, field: str, *, env: dict[str, Any] | None = None) -> Any:
         """The value of a field. Raises Skip where it is absent, EvalError where it has none."""
+        if isinstance(value, Const):
+            return value.value
         result = self.render_or_absent(act, value, field, env=env)
         if result is ABSENT:
             raise Skip

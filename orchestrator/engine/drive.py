@@ -322,8 +322,7 @@ class RunDriver:
             else:
                 # Known as running from here on: what is stopped before its task begins must be stopped, too.
                 scope = self._running[intent.path] = anyio.CancelScope()
-                self.host.effect_begins()
-                self.host.spawn(self._effect, intent, scope)
+                self.host.begin(self._effect(intent, scope), scope)
         while self._unsafe and self._unsafe[0][0] <= head:
             self.host.tell(self.run_id, self._unsafe.popleft()[2])
         if self.state.finished is not None:
@@ -497,7 +496,8 @@ class RunDriver:
 
 def _noted(row: InboxRow) -> Draft:
     """Something that changes nothing."""
-    return Draft("received", row.path, {"kind": row.kind, "by": row.by})
+    said = {"text": row.body["text"]} if row.kind == "message" else {}
+    return Draft("received", row.path, {"kind": row.kind, "by": row.by, **said})
 
 
 def _takes_process(intent: Intent) -> bool:

@@ -225,10 +225,11 @@ class Effects:
         redact = self._services.redact
         if not isinstance(outcome, Done):
             return _redacted(outcome, redact), {}
-        try:
-            outcome = Done(redact(clean(outcome.output)), outcome.files, outcome.overflow)
-        except (TypeError, ValueError) as error:
-            return Failed("invalid_output", f"the result is not JSON: {error}"), {}
+        if not outcome.settled:
+            try:
+                outcome = Done(redact(clean(outcome.output)), outcome.files, outcome.overflow)
+            except (TypeError, ValueError) as error:
+                return Failed("invalid_output", f"the result is not JSON: {error}"), {}
         kept: dict[str, Any] = {}
         if outcome.overflow is not None:
             text: str = redact(outcome.overflow)

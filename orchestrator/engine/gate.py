@@ -139,6 +139,12 @@ class Gate:
         return name in self._crowded
 
     @property
+    def crowded(self) -> list[Intent]:
+        """The attempts that wait for a place in this process."""
+        every = (wanted.intent for queue in self._crowded.values() for wanted in queue)
+        return [intent for intent in every if self._stands(intent)]
+
+    @property
     def idle(self) -> bool:
         """Whether all that is permitted waits for more in its accounts."""
         return all(self._at.get(path) is intent for path, intent in self.decider.permitted.items())

@@ -41,7 +41,7 @@ async def after_tool(decider: Decider, intent: Intent, outcome: Done, call: Call
         found = await _called(call, hooks, ref, "after_tool", {**event, "result": outcome.output})
         if isinstance(found, Failed):
             return found
-        outcome = replace(outcome, output=found.get("result", outcome.output))
+        outcome = replace(outcome, output=found.get("result", outcome.output), settled=False)
     return outcome
 
 

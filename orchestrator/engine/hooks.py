@@ -44,8 +44,10 @@ def hooks_at(decider: Decider, act: Act, point: Point) -> list[tuple[HooksDef, s
         given = act.data.hooks
     elif act.role == "tool":
         given = cast("Act", act.owner).data.hooks
-    elif act.kind == "tool" and act.role not in ("reconcile", "hook"):
+    elif decider.graph.hooks is not None and act.kind == "tool" and act.role not in ("reconcile", "hook"):
         given = (decider.graph.hooks,)
+    if not given:
+        return []
     return [(hooks, ref) for hooks in given if hooks is not None and (ref := getattr(hooks, point)) is not None]
 
 

@@ -12,8 +12,10 @@ from orchestrator.engine.decide import VERSION
 from orchestrator.engine.drive import RunDriver
 from orchestrator.engine.effects import folder_of_files, keep_copy
 from orchestrator.engine.ends import RunEnd, end_of
+from orchestrator.engine.held import held
 from orchestrator.engine.rates import Rates
 from orchestrator.engine.reopen import reopened
+from orchestrator.engine.tasks import Tasks
 from orchestrator.errors import OrchError
 from orchestrator.expr import secret_marker
 from orchestrator.frozen import frozen
@@ -36,11 +38,12 @@ from orchestrator.journal.writer import Writer
 from orchestrator.jsonish import digest, loads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
     from types import TracebackType
 
     from orchestrator.clock import Clock
     from orchestrator.engine.effects import Services
+    from orchestrator.engine.held import Held
     from orchestrator.graph.nodes import Graph, SecretDef
     from orchestrator.journal.store import InboxRow, Store
 
@@ -107,6 +110,7 @@ class Host:
         self._keeping: dict[str, anyio.Event] = {}
         self._processes = 0
         self._effects = 0
+        self._performing = Tasks()
         self._crowded = False
         self._stopped: Literal["", "grace", "now"] = ""
         self._attended = False
@@ -118,6 +122,7 @@ class Host:
         await self._register()
         self._tasks.start_soon(self.writer.run, name="writer")
         self._tasks.start_soon(self._keep_lease, name="lease")
+        self._tasks.start_soon(self._performing.run, name="effects")
         return self
 
     async def __aexit__(
@@ -269,6 +274,11 @@ class Host:
         for driver in list(self._drivers.values()):
             driver.poke()
 
+    def held(self, run_id: str) -> list[Held]:
+        """The steps of a run that may start, and wait for a place in this process."""
+        driver = self._drivers.get(run_id)
+        return [] if driver is None else held(driver.gate.crowded)
+
     # What its drivers call
 
     def may_start(self) -> bool:
@@ -295,12 +305,13 @@ class Host:
         if run_id in self._drivers:
             self._drivers[run_id].poke()
 
-    def effect_begins(self) -> None:
-        """An effect is under way."""
+    def begin(self, effect: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
+        """An effect is under way, until ``effect_over``; all that it does is done inside ``scope``."""
         self._effects += 1
+        self._performing.start(effect, scope)
 
     def effect_over(self) -> None:
-        """One is no more."""
+        """One effect is under way no more."""
         self._effects -= 1
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:

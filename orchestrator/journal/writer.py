@@ -9,6 +9,7 @@ again.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,8 @@ class Writer:
         self._sleep = sleep
         self._alone = alone
         self._ready: deque[RunHandle] = deque()
-        self._work = anyio.Event()
+        self._work = asyncio.Event()
+        self._shield: anyio.CancelScope
         self._idle: anyio.Event | None = None
         self._busy = 0
         self._stopping = False
@@ -155,14 +157,15 @@ class Writer:
 
     async def run(self) -> None:
         """The writer's task. Cancelling it never interrupts a transaction."""
-        while True:
-            if self._ready:
-                await self._deliver(freeze(self._ready, max_records=self._max_records, max_bytes=self._max_bytes))
-            elif self._stopping:
-                return
-            else:
-                self._work = anyio.Event()
-                await self._work.wait()
+        with anyio.CancelScope() as self._shield:
+            while True:
+                if self._ready:
+                    await self._deliver(freeze(self._ready, max_records=self._max_records, max_bytes=self._max_bytes))
+                elif self._stopping:
+                    return
+                else:
+                    self._work.clear()
+                    await self._work.wait()
 
     # --- from records to slices ---
 
@@ -223,13 +226,17 @@ class Writer:
 
     async def _send(self, group: list[Unit]) -> None:
         """Commit a group, and tell its runs."""
-        with anyio.CancelScope(shield=True):
+        # One scope, put up and down: a new one for each batch costs as much as the rest of this.
+        self._shield.shield = True
+        try:
             if (parking := group[0].parking) is not None:
                 parking.parked = await self._store.park(group[0].slices[0])
             elif len(group) == 1:
                 await self._store.commit(group[0].slices, alone=not self._ready and self._alone())
             else:
                 await self._store.commit([piece for unit in group for piece in unit.slices])
+        finally:
+            self._shield.shield = False
         for unit in group:
             if unit.parking is None or unit.parking.parked:
                 self._committed(unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -244,7 +245,8 @@ def _enum(values: Any) -> Type:
 
 # Validators are costly to build and cheap to use; a run needs few of them.
 _MAX_VALIDATORS: Final = 512
-_validators: OrderedDict[str, Any] = OrderedDict()
+_NO_REFERENCES: Final = 2  # the newest format of `marshal` in which one value has one form
+_validators: OrderedDict[bytes, Any] = OrderedDict()
 _of_schema: OrderedDict[int, tuple[Mapping[str, Any], Any]] = OrderedDict()
 """By the identity of the schema, which lives as long as it is here: to make its text again takes longer than to check
 most values. The schemas of a graph never change."""
@@ -262,13 +264,20 @@ def _validator(schema: Mapping[str, Any]) -> Any:
 
 
 def _by_text(schema: Mapping[str, Any]) -> Any:
-    key = json.dumps(schema, sort_keys=True)
+    try:
+        # Two schemas of one text may get two of these keys, and then a validator each.
+        key = marshal.dumps(cast("Any", schema), _NO_REFERENCES)
+    except ValueError:  # no plain values
+        key = json.dumps(schema, sort_keys=True).encode()
     found = _validators.get(key)
     if found is None:
         import jsonschema_rs
 
         found = jsonschema_rs.Draft202012Validator(
-            json.loads(key), pattern_options=jsonschema_rs.RegexOptions(), offline=True, validate_formats=False
+            json.loads(json.dumps(schema)),
+            pattern_options=jsonschema_rs.RegexOptions(),
+            offline=True,
+            validate_formats=False,
         )
         _validators[key] = found
         if len(_validators) > _MAX_VALIDATORS:
@@ -290,8 +299,11 @@ def schema_error(schema: Mapping[str, Any]) -> str | None:
 
 def check_value(schema: Mapping[str, Any], value: Any) -> list[str]:
     """What is wrong with a value, each with the JSON pointer of its place first (none for the value itself)."""
+    validator = _validator(schema)
+    if validator.is_valid(value):
+        return []
     problems: list[str] = []
-    for error in _validator(schema).iter_errors(value):
+    for error in validator.iter_errors(value):
         pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path)
         problems.append(f"{pointer}: {error.message}" if pointer else str(error.message))
     return problems

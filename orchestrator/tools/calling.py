@@ -7,6 +7,7 @@ import os
 import traceback
 from functools import lru_cache
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tools.context import ToolError
@@ -60,6 +61,9 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling ``function`` gives something to be awaited on the loop."""
+    flags = function.__code__.co_flags if type(function) is FunctionType else 0
+    if flags & inspect.CO_COROUTINE:
+        return True
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 

@@ -32,7 +32,7 @@ def finish(value: Any, context: CallContext, *, files: Mapping[str, FileOut] | N
     except (TypeError, ValueError) as error:
         return Failed("invalid_output", f"the result is not JSON: {error}")
     shown, overflow = cap(plain, context.max_output)
-    return Done(shown, files=files or {}, overflow=overflow)
+    return Done(shown, files=files or {}, overflow=overflow, settled=True)
 
 
 def failed(

@@ -24,12 +24,14 @@ Effect: TypeAlias = Literal["read", "idempotent", "write"]
 class Done:
     """A good end. ``output`` is JSON, cleaned and capped by the performer; ``files`` maps names to bytes to keep.
 
-    ``overflow`` holds the whole text of a result whose ``output`` was cut at ``max_output`` bytes.
+    ``overflow`` holds the whole text of a result whose ``output`` was cut at ``max_output`` bytes. ``settled``:
+    ``output`` came out of ``policy.finish``, which need not be done twice.
     """
 
     output: Any
     files: Mapping[str, FileOut] = field(default_factory=dict[Any, Any])
     overflow: str | None = None
+    settled: bool = field(default=False, compare=False)
 
 
 @frozen

@@ -38,7 +38,8 @@ def start_early() -> None:
     def pump(self: drive.RunDriver, *args: Any, **kwargs: Any) -> None:
         real(self, *args, **kwargs)
         while self._launch:
-            self.host.spawn(self._effect, self._launch.popleft()[1], anyio.CancelScope())
+            scope = anyio.CancelScope()
+            self.host.begin(self._effect(self._launch.popleft()[1], scope), scope)
 
     drive.RunDriver._pump = pump
 

@@ -12,6 +12,7 @@ from orchestrator.engine.steps.common import Base, Wrong
 from orchestrator.engine.steps.effect import Effects
 from orchestrator.engine.steps.hook import changed, next_hook
 from orchestrator.engine.steps.listing import resolve
+from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import AgentConfig, CallConfig, Node
 from orchestrator.journal.records import Draft
 from orchestrator.jsonish import hash_of
@@ -20,7 +21,6 @@ from orchestrator.spec.types import check_value
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
     from orchestrator.engine.decide import Decider
-    from orchestrator.expr.values import Const
     from orchestrator.graph.nodes import ToolDef
     from orchestrator.journal.state import StepState
 
@@ -99,10 +99,7 @@ class Call(Effects):
         config = cast("CallConfig", act.node.config)
         tool = config.tool
         args = _args(decider, act, config)
-        env = {**act.scope.env, "args": _with_nulls(args, tool)}
-        request: dict[str, Any] = {
-            key: decider.render(act, value, f"{tool.name}.{key}", env=env) for key, value in tool.config.items()
-        }
+        request, env = _request(decider, act, tool, args)
         request["args"] = args if tool.kind in ("python", "files", "mcp") else request.get("args")
         if config.operation is not None:
             request["operation"] = config.operation
@@ -111,7 +108,7 @@ class Call(Effects):
         # A server outlasts the step that calls it: its folder is its own.
         folder = tool.dir if tool.kind == "mcp" else act.node.dir or tool.dir
         if folder is not None:
-            request["dir"] = decider.render(act, folder, "dir", env=env)
+            request["dir"] = decider.render(act, folder, "dir", env=env or _env(act, tool, args))
         timeout = decider.timeout(act, act.node.timeout)
         own = decider.timeout(act, tool.timeout)
         return Intent(
@@ -188,6 +185,25 @@ def effect_of(config: CallConfig) -> Any:
     if config.operation is not None:
         return config.tool.operations.get(config.operation, config.tool.effect)
     return config.tool.effect
+
+
+def _request(
+    decider: Decider, act: Act, tool: ToolDef, args: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What the tool's own text asks for with these arguments, and what it may refer to, where it refers to anything."""
+    request: dict[str, Any] = {}
+    env: dict[str, Any] | None = None
+    for key, value in tool.config.items():
+        if isinstance(value, Const):
+            request[key] = value.value
+        else:
+            env = env or _env(act, tool, args)
+            request[key] = decider.render(act, value, f"{tool.name}.{key}", env=env)
+    return request, env
+
+
+def _env(act: Act, tool: ToolDef, args: dict[str, Any]) -> dict[str, Any]:
+    return {**act.scope.env, "args": _with_nulls(args, tool)}
 
 
 def _args(decider: Decider, act: Act, config: CallConfig) -> dict[str, Any]:
