@@ -284,6 +284,7 @@ async def _beside(
     waiting = anyio.CancelScope()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_signals, host, show, caught, waiting)
+        show.watcher.held = lambda: host.held(show.recorded)
         tasks.start_soon(show.watcher.pump)
         if show.prompter is not None:
             host.attend(somebody=True)

@@ -103,6 +103,7 @@ _GRAPH = _object({
     "edges": _list(_object({"from": _TEXT, "to": _TEXT})),
 })  # fmt: skip
 _UNREAD = {**_list(_object({"step": _TEXT, "text": _TEXT})), "description": "Messages that no agent has read"}
+_HELD = {**_list(_object({"step": _TEXT, "for": _TEXT})), "description": "What may start, and waits for a place"}
 _STANDS = _object({
     "status": {"enum": ["waiting", "paused", "stopped"]}, "reason": _MAYBE_TEXT, "run": _TEXT,
     "waits": _list({"type": "object"}),
@@ -131,7 +132,7 @@ def cli_schema() -> dict[str, Any]:
         "show": _object(
             {
                 "format": _format("show"), "run": _RUN, "steps": _list(_STEP), "outputs": {},
-                "unread": _UNREAD, "inputs": {}, "cost": _COST, "records": _list(_RECORD),
+                "unread": _UNREAD, "held": _HELD, "inputs": {}, "cost": _COST, "records": _list(_RECORD),
             },
             optional=("inputs", "cost", "records"),
         ),

@@ -12,12 +12,14 @@ from orchestrator.cli.render.steps import grow, outline, step_object, within
 from orchestrator.cli.render.text import json_text, one_line, plain
 from orchestrator.cli.render.values import MARKS, count, elapsed, local_time, money, table, usd
 from orchestrator.cli.session import RunReference, Session, begin, run_async
+from orchestrator.frozen import frozen
 
 if TYPE_CHECKING:
     from orchestrator.cli.render.steps import Branch
+    from orchestrator.graph.nodes import Graph
     from orchestrator.journal.records import Record
     from orchestrator.journal.state import RunState
-    from orchestrator.journal.store import InboxRow, RunRow
+    from orchestrator.journal.store import InboxRow, RunRow, Store
 
 
 def show(
@@ -33,8 +35,8 @@ def show(
     from orchestrator.journal.state import fold
 
     session = begin(context)
-    row, journal, inbox = run_async(lambda: _load(session, run))
-    view = _View(session, row, journal, fold(journal), inbox)
+    loaded = run_async(lambda: _load(session, run))
+    view = _View(session, loaded, fold(loaded.journal))
     branches = view.branches if step is None else [view.at(step)]
     if session.flags.machine:
         session.screen.data(view.document(branches, step=step, io=io, records=records, cost=cost))
@@ -48,30 +50,53 @@ def show(
     return 0
 
 
-async def _load(session: Session, reference: str) -> tuple[RunRow, list[Record], list[InboxRow]]:
-    """The row of the run, its records, and of one that has ended what is left in its inbox."""
+@frozen
+class _Loaded:
+    """The row of a run and its records; ``graph`` of one that is driven, ``inbox`` of one that has ended."""
+
+    row: RunRow
+    journal: list[Record]
+    graph: Graph | None
+    inbox: list[InboxRow]
+
+
+async def _load(session: Session, reference: str) -> _Loaded:
     from orchestrator.app.runs import found_run
 
     async with found_run(reference, session.config()) as found:
-        run_id = found.row.run_id
-        inbox = await found.store.pending(run_id) if found.row.ended else []
-        return found.row, await found.store.load(run_id), inbox
+        row = found.row
+        journal = await found.store.load(row.run_id)
+        graph = await _limited(found.store, row, journal) if row.status == "running" and not row.stalled else None
+        return _Loaded(row, journal, graph, await found.store.pending(row.run_id) if row.ended else [])
+
+
+async def _limited(store: Store, row: RunRow, journal: list[Record]) -> Graph | None:
+    """The graph of a run, if models of it have ``limits``, for which steps may wait."""
+    content = await store.get_blob(journal[0].body["graph"])
+    if b'"limits"' not in content:
+        return None
+    from orchestrator.app.history import load_graph
+
+    return await load_graph(store, row)
 
 
 class _View:
-    def __init__(
-        self, session: Session, row: RunRow, journal: list[Record], state: RunState, inbox: list[InboxRow]
-    ) -> None:
+    def __init__(self, session: Session, loaded: _Loaded, state: RunState) -> None:
         from orchestrator.clock import SystemClock
         from orchestrator.journal.unread import left_in, unread
 
         self.screen = session.screen
-        self.row = row
-        self.journal = journal
+        self.row = row = loaded.row
+        self.journal = loaded.journal
         self.state = state
-        self.unread = [*unread(state), *left_in(inbox)]
+        self.unread = [*unread(state), *left_in(loaded.inbox)]
         self.branches = grow(state)
         self.now = 0 if row.ended else SystemClock().now()
+        self.held: list[dict[str, str]] = []
+        if loaded.graph is not None:
+            from orchestrator.engine.held import held_back
+
+            self.held = held_back(loaded.graph, state, run_id=row.run_id, now=self.now)
 
     def at(self, path: str) -> Branch:
         from orchestrator.app.history import NoSuchStep
@@ -102,6 +127,7 @@ class _View:
             "steps": [step_object(each, io=io or step is not None) for each in every],
             "outputs": self.outputs,
             "unread": self.unread,
+            "held": self.held,
         }
         if io:
             found["inputs"] = self.state.started.get("inputs")
@@ -177,7 +203,7 @@ class _View:
         return lines
 
     def _tail(self) -> list[str]:
-        from orchestrator.cli.render.end import describe_unread, describe_wait, lacking, next_command
+        from orchestrator.cli.render.end import describe_held, describe_unread, describe_wait, lacking, next_command
 
         lines: list[str] = []
         error = (self.state.finished or {}).get("error") or self.row.error
@@ -189,6 +215,7 @@ class _View:
             if step.waiting is not None and self.state.finished is None:
                 waits = f"waits: {describe_wait({'step': path, **step.waiting})}"
                 lines.append(self.screen.style(waits, "yellow", stream=sys.stdout))
+        lines += [self.screen.style(line, "yellow", stream=sys.stdout) for line in describe_held(self.held)]
         lines += [self.screen.style(describe_unread(one), "yellow", stream=sys.stdout) for one in self.unread]
         limit = (self.state.paused or {}).get("limit") or (error or {}).get("detail")
         command = next_command(self.row.run_id, shown_status(self.row), self.row.reason, add=lacking(limit))

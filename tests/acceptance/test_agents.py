@@ -208,3 +208,33 @@ def test_functions_and_hooks_may_change_what_they_are_given_and_what_counts_is_w
     said = '[{"got":["x","more","echo","add"]}] masked signed'
     assert outputs(tmp_path, tmp_path / "meddled.yaml") == {"said": said, **lists}
     sound(tmp_path)
+
+
+NARROW = """\
+version: 1
+models: {default: {provider: scripted, limits: {concurrency: 1}, replies: [{text: done}]}}
+agents: {busy: {hooks: {after_model: "slow:wait"}}}
+steps:
+  a: {agent: busy, prompt: x}
+  b: {agent: busy, prompt: x}
+"""
+
+
+def test_what_waits_for_the_limits_of_a_model_is_told(tmp_path: Path) -> None:
+    (tmp_path / "narrow.yaml").write_text(NARROW)
+    (tmp_path / "slow.py").write_text(WAIT)
+    env = ENV | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    command = [sys.executable, "-m", "orchestrator", "run", "narrow.yaml", "--id", "s", *STORE]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stderr is not None
+        while "b/turn1 waits for the limits of the model `default`" not in next(running.stderr):
+            pass
+        shown = orch(tmp_path, "show", "s", *STORE)
+        (tmp_path / "go").touch()
+        rest = running.stderr.read()
+    assert running.returncode == 0
+    assert "waits for" not in rest
+    assert json.loads(shown.stdout)["held"] == [{"step": "b/turn1", "for": "the limits of the model `default`"}]
+    assert json.loads(orch(tmp_path, "show", "s", *STORE).stdout)["held"] == []

@@ -85,6 +85,18 @@ def say_end(screen: Screen, end: Any) -> None:
         screen.say(f"next: {command}")
 
 
+def describe_held(held: list[dict[str, str]]) -> list[str]:
+    """What may start and waits for a place, a line for each thing that is waited for."""
+    steps: dict[str, list[str]] = {}
+    for one in held:
+        steps.setdefault(one["for"], []).append(one_line(one["step"], 60))
+    return [
+        f"{', '.join(paths[:3])}{f' and {count(len(paths) - 3)} more' if len(paths) > 3 else ''}"
+        f" wait{'s' if len(paths) == 1 else ''} for {one_line(place, 100)}"
+        for place, paths in steps.items()
+    ]
+
+
 def describe_unread(message: dict[str, str]) -> str:
     """A message that no agent has read, on one line."""
     step = one_line(message["step"], 80)

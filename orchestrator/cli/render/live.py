@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.cli.render.canvas import Canvas
+from orchestrator.cli.render.end import describe_held
 from orchestrator.cli.render.steps import Branch, branch_line, grow, outline
 from orchestrator.cli.render.text import one_line, plain
 from orchestrator.cli.render.values import count, elapsed, money
@@ -17,6 +18,8 @@ from orchestrator.clock import SystemClock
 from orchestrator.journal.state import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.cli.screen import Screen
 
 _PERIOD = 0.1
@@ -52,6 +55,7 @@ class LiveTree:
         self._canvas = Canvas(self._console)
         self._held = False
         self._note = ""
+        self.held: Callable[[], list[dict[str, str]]] = list
 
     def listen(self, event: Any) -> None:
         """Fold a record, or keep the end of what an agent is saying."""
@@ -100,10 +104,10 @@ class LiveTree:
 
     def _drawing(self) -> list[Text]:
         now = self._clock.now()
-        spoken = self._speech()
-        room = max(self._console.size.height - len(spoken) - 2, 3)
+        below = [*self._speech(), *(self._screen.style(line, "yellow") for line in describe_held(self.held())[:3])]
+        room = max(self._console.size.height - len(below) - 2, 3)
         lines = self._tree(now, room)
-        return [Text.from_ansi(line) for line in [*lines, *spoken, self._total(now)]]
+        return [Text.from_ansi(line) for line in [*lines, *below, self._total(now)]]
 
     def _tree(self, now: int, room: int) -> list[str]:
         """All steps if there is room; else those that are busy, with counts of the others."""

@@ -5,10 +5,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
+import anyio
+
+from orchestrator.cli.render.end import describe_held
 from orchestrator.cli.render.records import record_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.cli.screen import Screen
+
+_LOOK = 1.0
+"""Seconds between two looks at what waits: most of it waits shorter, and is nothing to speak of."""
 
 
 class Watcher(Protocol):
@@ -16,10 +24,11 @@ class Watcher(Protocol):
 
     ``pump`` draws until it is cancelled, but not while it is held, when somebody types; ``close`` leaves what shall
     stay on the screen. ``note`` is of a state that lasts until the next one. ``whole``: it wants to know what happened
-    before, too.
+    before, too. ``held`` tells what may start and waits for a place (``step``, and what ``for``).
     """
 
     whole: bool
+    held: Callable[[], list[dict[str, str]]]
 
     def listen(self, event: Any) -> None: ...
 
@@ -41,6 +50,8 @@ class Lines:
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
+        self.held: Callable[[], list[dict[str, str]]] = list
+        self._told: set[str] = set()
 
     def listen(self, event: Any) -> None:
         """Print a record; streamed text is for terminals."""
@@ -67,7 +78,14 @@ class Lines:
         """Nothing is drawn anyway."""
 
     async def pump(self) -> None:
-        """Nothing to draw."""
+        """Look now and then at what waits for a place, and say so once for each thing that is waited for."""
+        while True:
+            await anyio.sleep(_LOOK)
+            held = self.held()
+            fresh = [one for one in held if one["for"] not in self._told]
+            self._told = {one["for"] for one in held}
+            for line in describe_held(fresh):
+                self._screen.say(line)
 
     def close(self) -> None:
         """Nothing to leave."""

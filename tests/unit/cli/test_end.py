@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from orchestrator.cli.flags import Flags
-from orchestrator.cli.render.end import describe_wait, exit_of, next_command, say_end
+from orchestrator.cli.render.end import describe_held, describe_wait, exit_of, next_command, say_end
+from orchestrator.cli.render.live import LiveTree
 from orchestrator.cli.render.records import record_line
 from orchestrator.cli.screen import Screen
 from orchestrator.engine.ends import RunEnd
@@ -89,6 +90,22 @@ def test_messages_that_nobody_read_are_told(capsys: pytest.CaptureFixture[str]) 
     end = RunEnd(run_id="x", status="done", unread=[{"step": "a", "text": "stop\x1b[2J\nnow"}])
     say_end(Screen(Flags(color="never")), end)
     assert "not read: a message to `a`, which had no turn left: stop now\n" in capsys.readouterr().err
+
+
+def test_what_waits_for_a_place_is_told_by_what_it_waits_for() -> None:
+    held = [{"step": f"m[{n}]", "for": "the limits of the model `slow`"} for n in range(1_203)]
+    assert describe_held([]) == []
+    assert describe_held([{"step": "a", "for": "a child process to end"}, *held]) == [
+        "a waits for a child process to end",
+        "m[0], m[1], m[2] and 1,200 more wait for the limits of the model `slow`",
+    ]
+
+
+def test_a_live_tree_says_what_waits_for_a_place() -> None:
+    tree = LiveTree(Screen(Flags(color="never")), "name")
+    assert len(tree._drawing()) == 1
+    tree.held = lambda: [{"step": "a/turn1", "for": "the limits of the model `slow`"}]
+    assert tree._drawing()[0].plain == "a/turn1 waits for the limits of the model `slow`"
 
 
 def test_a_timer_that_went_off_is_told_in_words() -> None:
