@@ -92,13 +92,13 @@ def examine(file: str, *, models: Mapping[str, str] | None = None, inspect: Insp
 
 def _store_problems(loaded: Loaded) -> list[Diagnostic]:
     """What is wrong with the file's own store. One that holds secrets is known when the run has them."""
+    store = loaded.data.get("store")
+    if not isinstance(store, str) or not store or "${{" in store:
+        return []
     from orchestrator.journal.errors import BadStoreUrl
     from orchestrator.spec.diagnostics import Diagnostic
     from orchestrator.stores.urls import parse_url
 
-    store = loaded.data.get("store")
-    if not isinstance(store, str) or not store or "${{" in store:
-        return []
     mark = loaded.mark(("store",))
     try:
         parse_url(store)

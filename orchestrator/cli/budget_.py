@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
@@ -83,6 +82,8 @@ def parse_amounts(texts: list[str]) -> dict[str, int]:
 
 def amount_of(flag: str, text: str, name: str, value: str) -> int:
     """An amount of a dimension, more than none. Raises ``BadFlag``."""
+    from decimal import Decimal, InvalidOperation
+
     from orchestrator.app.config import duration
 
     try:

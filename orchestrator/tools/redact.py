@@ -11,7 +11,6 @@ Values of fewer than four characters are too common to search for: only a whole 
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 from functools import lru_cache
@@ -229,6 +228,8 @@ def _forms(value: str) -> Iterator[str]:
         twice = json.dumps(once, ensure_ascii=ascii_only)[1:-1]
         yield from (once, once.replace("/", "\\/"), twice, json.dumps(twice, ensure_ascii=ascii_only)[1:-1])
     yield from (repr(value)[1:-1], repr(value.encode("utf-8", "surrogatepass"))[2:-1])
+    import html
+
     yield from (html.escape(value), html.escape(value, quote=False), html.escape(value).replace("&#x27;", "&#39;"))
     yield from (value.replace("'", "'\"'\"'"), value.replace("'", "'\\''"))
     for escaped in (quote(value), quote(value, safe=""), quote_plus(value), quote(value, safe="!~*'()")):

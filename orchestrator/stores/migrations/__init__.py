@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from orchestrator.frozen import frozen
 from orchestrator.ids import digest_text
@@ -29,7 +29,7 @@ class Migration:
 @cache
 def all_migrations() -> tuple[Migration, ...]:
     """Every migration, oldest first."""
-    folder = files(__name__)
+    folder = Path(__file__).parent
     return tuple(
         Migration(version, name, (folder / f"{name}.sql").read_text("utf-8")) for version, name in enumerate(_NAMES, 1)
     )
