@@ -24,13 +24,16 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
+    def __init__(self) -> None:
+        from orchestrator.platform import boottime
+
+        self._boottime = boottime
+
     def now(self) -> int:
         return time.time_ns() // 1000
 
     def boot(self) -> float:
-        from orchestrator.platform import boottime
-
-        return boottime()
+        return self._boottime()
 
 
 class ManualClock:

@@ -206,10 +206,11 @@ class RunDriver:
                     again = True
                     break
         self.host.rates.leave(self.run_id, staying=self.gate.lacks)
-        for path in self.decider.cancels:
-            if path in self._running:
-                self._running[path].cancel()
-        self.decider.cancels.clear()
+        if self.decider.cancels:
+            for path in self.decider.cancels:
+                if path in self._running:
+                    self._running[path].cancel()
+            self.decider.cancels.clear()
         if records:
             finished = self.state.finished is not None
             self._unsafe.append((seq, drafts, records))

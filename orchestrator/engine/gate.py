@@ -112,14 +112,16 @@ class Gate:
         after a limit the decider has to decide."""
         self._sort(now)
         # Who waits comes before who is new.
-        yield from self._look(now)
+        if self._dirty:
+            yield from self._look(now)
         while self._ready:
             intent = self._ready.popleft()
             if self._stands(intent):
                 yield from self._try(self._wanted(intent), now)
         for name in list(self._crowded):
             yield from self._places(name, now)
-        yield from self._look(now)
+        if self._dirty:
+            yield from self._look(now)
 
     def overdue(self, now: int) -> Iterator[Draft]:
         """Accounts whose time is over, where that stops what they bound; a pause only lets nothing more start."""

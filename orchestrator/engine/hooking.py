@@ -33,9 +33,9 @@ def told(point: Point, event: dict[str, Any], outcome: Done) -> Outcome:
 
 async def after_tool(decider: Decider, intent: Intent, outcome: Done, call: Caller) -> Outcome:
     """A tool's result as the hooks leave it."""
-    from orchestrator.engine.steps.call import agent_name
-
     for hooks, ref in hooks_at(decider, intent.act, "after_tool"):
+        from orchestrator.engine.steps.call import agent_name
+
         args = intent.request.get("args")
         event = {"agent": agent_name(intent.act), "path": intent.path, "tool": intent.tool, "args": args}
         found = await _called(call, hooks, ref, "after_tool", {**event, "result": outcome.output})

@@ -19,24 +19,25 @@ class Tasks:
     """Runs coroutines, each inside a scope that it enters itself. ``run`` lives as long as they may."""
 
     def __init__(self) -> None:
-        self._scopes: dict[asyncio.Task[None], anyio.CancelScope] = {}
+        self._tasks: dict[anyio.CancelScope, asyncio.Task[None]] = {}
         self._error: BaseException | None = None
+        self._ending = False
         self._change = asyncio.Event()
 
     def start(self, coroutine: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
         """Run a coroutine whose whole work is done inside ``scope``."""
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._scopes[task] = scope
-        task.add_done_callback(self._over)
+        self._tasks[scope] = asyncio.get_running_loop().create_task(self._work(coroutine, scope))
 
-    def _over(self, task: asyncio.Task[None]) -> None:
-        del self._scopes[task]
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
+    async def _work(self, coroutine: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
+        # Not a callback at the task's end: that is a turn of the loop.
+        try:
+            await coroutine
+        except Exception as error:  # noqa: BLE001 - it goes to whoever waits in `run`
             self._error = self._error or error
-            self._change.set()
-        elif not self._scopes:
-            self._change.set()
+        finally:
+            del self._tasks[scope]
+            if self._error is not None or self._ending:
+                self._change.set()
 
     async def run(self) -> None:
         """Wait until cancelled, and raise what a task raised; at the end all are cancelled, and none is left."""
@@ -46,9 +47,10 @@ class Tasks:
                 await self._change.wait()
             raise self._error
         finally:
+            self._ending = True
             with anyio.CancelScope(shield=True):
-                for scope in self._scopes.values():
+                for scope in self._tasks:
                     scope.cancel()
-                while self._scopes:
+                while self._tasks:
                     self._change.clear()
                     await self._change.wait()

@@ -15,7 +15,6 @@ from hashlib import sha256
 from json import JSONDecoder
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
-from orchestrator.frozen import frozen
 from orchestrator.journal.errors import Damaged
 from orchestrator.jsonish import canonical, digest
 
@@ -69,8 +68,7 @@ GENESIS = ""
 """The sum before the first row of a run."""
 
 
-@frozen
-class Draft:
+class Draft(NamedTuple):
     """A record without its place: what the decider and the steps make. ``body`` is a JSON object."""
 
     kind: Kind
@@ -78,8 +76,7 @@ class Draft:
     body: dict[str, Any]
 
 
-@frozen
-class Record:
+class Record(NamedTuple):
     """What happened. ``seq`` counts from 1 without gaps; ``at`` is in microseconds since the epoch, UTC."""
 
     seq: int

@@ -228,7 +228,7 @@ class RunState:
         step.last = "last" in body
         step.begun = at
         step.need = needed(body)
-        step.accounts = tuple(self.totals(each) for each in around(body))
+        step.accounts = tuple([self.totals(each) for each in around(body)])
         for account in step.accounts:
             account.reserve(step.need, at=at)
 

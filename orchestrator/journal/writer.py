@@ -161,6 +161,9 @@ class Writer:
             while True:
                 if self._ready:
                     await self._deliver(freeze(self._ready, max_records=self._max_records, max_bytes=self._max_bytes))
+                    if self._ready:
+                        # A store may commit without an await: a chain of commits would keep all others waiting.
+                        await asyncio.sleep(0)
                 elif self._stopping:
                     return
                 else:

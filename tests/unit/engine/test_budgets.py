@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -415,7 +414,7 @@ def forged(world: Budgeted, kind: str, path: str | None = None, **more: Any) -> 
     index = next(i for i, record in enumerate(world.records) if record.kind == kind)
     record = world.records[index]
     body = {**record.body, **more}
-    world.records[index] = replace(record, body=body, path=record.path if path is None else path)
+    world.records[index] = record._replace(body=body, path=record.path if path is None else path)
     return world.verify()
 
 

@@ -24,6 +24,7 @@ class Jumping(SystemClock):
     """The machine's clock, set forward by a test."""
 
     def __init__(self):
+        super().__init__()
         self.ahead = 0.0
         self.asked = 0
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from orchestrator.engine.verify import verify
@@ -35,12 +33,12 @@ def at(records, kind, path=""):
 
 
 def change(records, index, **body):
-    records[index] = replace(records[index], body=records[index].body | body)
+    records[index] = records[index]._replace(body=records[index].body | body)
     return said(records)
 
 
 def renumbered(records):
-    return [replace(record, seq=seq) for seq, record in enumerate(records, 1)]
+    return [record._replace(seq=seq) for seq, record in enumerate(records, 1)]
 
 
 def test_a_journal_as_it_was_written_passes(records):
@@ -65,7 +63,7 @@ def test_an_effect_with_another_input_attempt_or_key(records, change_of):
 
 def test_an_effect_that_nothing_permitted(records):
     index = at(records, "started", "a")
-    records[index] = replace(records[index], path="zz")
+    records[index] = records[index]._replace(path="zz")
     assert said(records) == f"record {index + 1} (zz): an effect was started that was not permitted here"
 
 
@@ -87,7 +85,7 @@ def test_an_end_of_another_attempt(records):
 @pytest.mark.parametrize("kind", ["done", "failed", "cancelled", "waiting", "skipped", "expanded", "run_finished"])
 def test_an_end_that_closes_nothing(records, kind):
     index = at(records, "started", "a")
-    extra = replace(records[index], kind=kind, body={"attempt": 1})
+    extra = records[index]._replace(kind=kind, body={"attempt": 1})
     assert "closes nothing that is open" in said(renumbered([*records[:index], extra, *records[index:]]))
 
 

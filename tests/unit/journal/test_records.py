@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -180,7 +179,7 @@ def test_what_is_not_json_is_refused(body: dict[str, Any]) -> None:
 
 def test_a_path_that_is_not_text_is_refused() -> None:
     with pytest.raises(ValueError, match="surrogates"):
-        encode("r", replace(record(), path="\ud800"), GENESIS)
+        encode("r", record()._replace(path="\ud800"), GENESIS)
 
 
 @pytest.mark.parametrize(("length", "inline"), [(INLINE_BYTES - 8, True), (INLINE_BYTES - 7, False)])
