@@ -92,9 +92,8 @@ def compile_plan(
     lowered = check(lower(resolved, seed=seed))
     count = _steps(spec.document)
     if count > most:
-        report.error(
-            "E408", f"the plan has {count} steps, and {max(most, 0)} are left (max_steps)", ("steps",), key=True
-        )
+        said = f"{count} step{'s' if count != 1 else ''}, and {max(most, 0)} {'is' if most == 1 else 'are'} left"
+        report.error("E408", f"the plan has {said} (max_steps)", ("steps",), key=True)
     problems += _told(in_order([*spec.diagnostics, *report.found]), source)
     if problems:
         return Refused(problems)

@@ -132,7 +132,9 @@ class _Search:
     def plan(self, plan: dict[str, Any], at: str) -> dict[str, Any]:
         """The right to plan again: no further than the one that it comes from."""
         given: Any = plan.get("kinds")
-        if not isinstance(given, list):
+        if given is not None and not isinstance(given, list):
+            return plan
+        if given is None:
             return {**plan, "kinds": [kind for kind in STEP_KINDS if kind in self.policy.kinds]}
         kinds = cast("list[Any]", given)
         for index, kind in enumerate(kinds):

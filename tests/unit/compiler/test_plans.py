@@ -138,6 +138,7 @@ def test_types_are_those_of_a_file():
         ({"agent": {"model": "best"}, "prompt": "x"}, "E234", "agent.model"),
         ({"agent": {"plan": {"kinds": ["set", "run"]}}, "prompt": "x"}, "E408", "agent.plan.kinds[1]"),
         ({"agent": {"plan": {"kinds": ["sett"]}}, "prompt": "x"}, "E107", "agent.plan.kinds[0]"),
+        ({"agent": {"plan": {"kinds": "set"}}, "prompt": "x"}, "E106", "agent.plan.kinds"),
         ({"set": {}, "on_error": {"run": "x"}}, "E408", "on_error.run"),
         ({"steps": {"b": {"run": "x"}}, "finally": {"c": {"set": {}}}}, "E408", "steps.b.run"),
         ({"map": "[1]", "do": {"run": "x"}}, "E408", "do.run"),
@@ -177,7 +178,9 @@ def test_so_many_steps_with_all_inside():
     steps = {"a": {"steps": {"b": {"set": {}}, "c": {"map": "[1]", "do": {"set": {}}}}}}
     assert isinstance(planned(steps, most=4), Planned)
     assert said(steps, most=3) == [("E408", "steps")]
-    assert "0 are left" in planned(steps, most=-2).problems[0]["message"]
+    assert "4 steps, and 0 are left" in planned(steps, most=-2).problems[0]["message"]
+    assert "1 step, and 0 are left" in planned({"a": {"set": {}}}, most=0).problems[0]["message"]
+    assert "4 steps, and 1 is left" in planned(steps, most=1).problems[0]["message"]
 
 
 @pytest.mark.parametrize(
