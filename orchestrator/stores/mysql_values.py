@@ -42,32 +42,33 @@ def execution(statement: int, values: Sequence[Any]) -> bytes:
     types: list[bytes] = []
     cells: list[bytes] = []
     for n, value in enumerate(values):
-        if isinstance(value, str):
-            cell = _encoded(value)
-            types.append(_TEXT)
-            cells += (_size(len(cell)), cell)
-        elif isinstance(value, int):
+        if isinstance(value, int):
             types.append(_INT)
             try:
                 cells.append(_long_long(value))
             except struct.error as error:
                 raise BadData(None, problem=f"a number is out of range: {error}") from error
-        elif value is None:
+            continue
+        if value is None:
             types.append(_NULL)
             nulls |= 1 << n
+            continue
+        if isinstance(value, str):
+            types.append(_TEXT)
+            cell = _encoded(value)
         elif isinstance(value, bytes):
             types.append(_BYTES)
-            cells += (_size(len(value)), value)
+            cell = value
         else:
             raise TypeError(f"nothing to bind a {type(value).__name__} as")
+        length = len(cell)
+        cells += (_SHORT[length] if length < 251 else _size(length), cell)
     bits = nulls.to_bytes((len(types) + 7) // 8, "little")
     return b"".join((_begun(statement, 0, 1), bits, b"\1", *types, *cells))
 
 
 def _size(length: int) -> bytes:
-    """A length as the protocol writes it, before what is so long."""
-    if length < 251:
-        return _SHORT[length]
+    """A length of 251 or more as the protocol writes it."""
     if length < 1 << 16:
         return b"\xfc" + length.to_bytes(2, "little")
     return b"\xfd" + length.to_bytes(3, "little") if length < 1 << 24 else b"\xfe" + length.to_bytes(8, "little")

@@ -9,8 +9,9 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aiomysql.connection import Connection
-from pymysql.constants import CLIENT, COMMAND
+from pymysql.constants import CLIENT, COMMAND, CR, SERVER_STATUS
 from pymysql.err import Error as MysqlError
+from pymysql.err import OperationalError
 
 from orchestrator.journal.errors import (
     BadData,
@@ -25,7 +26,7 @@ from orchestrator.journal.errors import (
     Unknown,
 )
 from orchestrator.stores.mysql_values import literal
-from orchestrator.stores.pool import Busy, Lost
+from orchestrator.stores.pool import Alarm, Busy, Lost
 from orchestrator.stores.statements import MARIADB, MYSQL, MYSQL_MODE
 
 if TYPE_CHECKING:
@@ -148,6 +149,22 @@ class _Wire(Connection):
     async def execute(self, what: bytes) -> None:
         """Execute a prepared statement that gives no rows. ``what`` is an ``execution``."""
         await self._execute_command(COMMAND.COM_STMT_EXECUTE, what)
+        reader: Any = self._reader
+        answer = await reader.read(4096)
+        # What is short, well and the only one is read here; whatever else comes, aiomysql reads from its beginning.
+        if (
+            len(answer) >= 11
+            and int.from_bytes(answer[:3], "little") == len(answer) - 4
+            and answer[3:5] == b"\1\0"
+            and answer[6] == 0
+        ):
+            status = answer[7] | answer[8] << 8
+            if answer[5] < 251 and not status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
+                self.server_status = status
+                return
+        if reader.at_eof() or self.closed:
+            raise OperationalError(CR.CR_SERVER_LOST, "the server has closed the connection")
+        reader.feed_data(answer)
         await self._read_query_result()
 
 
@@ -200,6 +217,8 @@ class MysqlSession:
         self._forgotten = False
         self._texts: dict[str, list[bytes]] = {}
         self._prepared: dict[str, int] = {}
+        # A little later than the server's own limit, which leaves the connection whole.
+        self._alarm = Alarm(url.timeout * 1.2 + 0.2, self.abandon)
         self.max_packet = max_packet
         self.mariadb = wire.mariadb
 
@@ -280,6 +299,7 @@ class MysqlSession:
             self.abandon()
 
     async def aclose(self) -> None:
+        self._alarm.cancel()
         await self._wire.ensure_closed()
 
     def forget(self) -> None:
@@ -287,6 +307,7 @@ class MysqlSession:
         self._forgotten = True
 
     def abandon(self) -> None:
+        self._alarm.cancel()
         self._wire.close()
 
     async def ask(self, *statements: str | bytes) -> list[Answer]:
@@ -305,15 +326,14 @@ class MysqlSession:
     async def _exchanged(self, how: Callable[[bytes], Awaitable[T]], what: bytes) -> T:
         """One exchange. Interrupted, it leaves the session broken."""
         self._busy = True
-        # A little later than the server's own limit, which leaves the connection whole.
-        alarm = asyncio.get_running_loop().call_later(self._url.timeout * 1.2 + 0.2, self.abandon)
+        self._alarm.begin()
         try:
             answer = await how(what)
         except MysqlError:
             self._busy = False
             raise
         finally:
-            alarm.cancel()
+            self._alarm.end()
         self._busy = False
         return answer
 

@@ -73,6 +73,43 @@ class Session(Protocol):
         ...
 
 
+class Alarm:
+    """Calls ``ring`` where an exchange takes longer than so many ``seconds``. One timer serves a great many of them."""
+
+    def __init__(self, seconds: float, ring: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._ring = ring
+        self._loop = asyncio.get_running_loop()
+        self._until: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """An exchange begins."""
+        self._until = self._loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._until, self._look)
+
+    def end(self) -> None:
+        """It is over."""
+        self._until = None
+
+    def cancel(self) -> None:
+        """There will be no more exchanges."""
+        self._until = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._until is None:
+            return
+        if self._loop.time() >= self._until:
+            self._ring()
+        else:
+            self._timer = self._loop.call_at(self._until, self._look)
+
+
 class Pool:
     """At most ``size`` sessions. ``wait`` is for how many seconds a caller waits for one before the store is away."""
 
@@ -91,6 +128,25 @@ class Pool:
     def idle(self) -> int:
         """How many sessions lie here."""
         return len(self._idle)
+
+    def lend(self) -> Session | None:
+        """A session that lies here and needs no question; give it back with ``take_back``. None where none does."""
+        if self._free.locked() or not self._idle:
+            return None
+        used, session = self._idle[-1]
+        if not session.whole or time.monotonic() - used >= FRESH_SECONDS:
+            return None
+        with contextlib.suppress(StopIteration):  # it does not wait, since something is free
+            self._free.acquire().send(None)
+        self._idle.pop()
+        self.lent += 1
+        return session
+
+    def take_back(self, session: Session) -> None:
+        """Have a session back that was lent."""
+        self.lent -= 1
+        self._free.release()
+        self._give_back(session)
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session]:

@@ -32,7 +32,7 @@ from orchestrator.journal.records import Row
 from orchestrator.journal.store import PROJECTED
 from orchestrator.stores import server_schema as schema
 from orchestrator.stores.migrations import LATEST, all_migrations
-from orchestrator.stores.pool import Busy, Lost
+from orchestrator.stores.pool import Alarm, Busy, Lost
 from orchestrator.stores.server import ServerStore, changed
 from orchestrator.stores.server_base import PATIENCE
 from orchestrator.stores.statements import POSTGRES, Statements
@@ -284,6 +284,8 @@ class PostgresSession:
         self._raw = raw
         self._busy = False
         self._texts: dict[str, str] = {}
+        # A little later than the server's own limit, which leaves the connection whole.
+        self._alarm = Alarm(url.timeout * 1.2 + 0.2, self.abandon)
 
     @property
     def broken(self) -> bool:
@@ -320,25 +322,26 @@ class PostgresSession:
         await self._ask(self._raw.execute, "ROLLBACK")
 
     async def aclose(self) -> None:
+        self._alarm.cancel()
         if not self._raw.is_closed():
             await self._raw.close(timeout=1)
 
     def abandon(self) -> None:
+        self._alarm.cancel()
         if not self._raw.is_closed():
             self._raw.terminate()
 
     async def _ask(self, how: Callable[..., Awaitable[Any]], *what: Any) -> Any:
         """One exchange. Interrupted, it leaves the session broken."""
         self._busy = True
-        # A little later than the server's own limit, which leaves the connection whole.
-        alarm = asyncio.get_running_loop().call_later(self._url.timeout * 1.2 + 0.2, self.abandon)
+        self._alarm.begin()
         try:
             answer = await how(*what)
         except _ERRORS as error:
             self._busy = False
             raise _meaning(error, self._url) from error
         finally:
-            alarm.cancel()
+            self._alarm.end()
         self._busy = False
         return answer
 

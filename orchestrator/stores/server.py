@@ -58,17 +58,25 @@ class ServerStore(ServerUpkeep):
     async def commit(self, batch: Batch, *, alone: bool = False) -> None:
         del alone
         texts.check_batch(batch)
-        await self._whole(lambda: self._commit(batch))
+        if all(map(_is_plain, batch)) and (session := self._session_at_once()) is not None:
+            await self._at_once(self._commit_over(session, batch))
+        else:
+            await self._whole(lambda: self._commit(batch))
+
+    async def _commit_over(self, session: Session, batch: Batch) -> None:
+        try:
+            await self._commit_plain(session, _in_order(batch))
+        finally:
+            self.pool.take_back(session)
 
     async def _commit(self, batch: Batch) -> None:
-        pieces = sorted(batch, key=lambda piece: piece.run_id) if len(batch) > 1 else batch
-        await self._put_contents(pieces)
-        if any(piece.create is not None or piece.consumed or piece.inbox for piece in pieces):
+        await self._put_contents(batch)
+        if any(piece.create is not None or piece.consumed or piece.inbox for piece in batch):
             async with self._transaction(points=True) as session:
-                await self._apply(session, pieces)
+                await self._apply(session, _in_order(batch))
             return
         async with self.pool.session() as session:
-            await self._commit_plain(session, pieces)
+            await self._commit_plain(session, _in_order(batch))
 
     async def _put_contents(self, pieces: Sequence[Slice]) -> None:
         contents = [content for piece in pieces for content in piece.blobs]
@@ -236,6 +244,16 @@ class ServerStore(ServerUpkeep):
             if winner.consumed_seq is None:
                 await session.run(self._sql.wake, (self._now(), row.run_id))
             return winner
+
+
+def _in_order(batch: Batch) -> Batch:
+    """Runs are locked in the order of their ids."""
+    return sorted(batch, key=lambda piece: piece.run_id) if len(batch) > 1 else batch
+
+
+def _is_plain(piece: Slice) -> bool:
+    """True for a slice that moves its run on and brings rows, and nothing else."""
+    return piece.create is None and not (piece.blobs or piece.consumed or piece.inbox)
 
 
 class _Awake(Exception):

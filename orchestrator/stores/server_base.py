@@ -1,7 +1,7 @@
 """A store in a database server, as far as it only opens, keeps blobs and reads.
 
-Every call is a task of its own, so that a caller who is cancelled stops waiting and no transaction is interrupted; each
-ends by itself, since connections and statements have time limits.
+Every call goes on by itself, so that a caller who is cancelled stops waiting and no transaction is interrupted; each
+ends by itself, since connections and statements have time limits. Most are tasks; a plain commit is an ``Exchange``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from orchestrator.journal.store import ALL_RUNS, InboxRow, Owner, RunFilter, Run
 from orchestrator.jsonish import digest
 from orchestrator.stores import server_schema as schema
 from orchestrator.stores import texts
+from orchestrator.stores.exchange import Exchange
 from orchestrator.stores.pool import Busy, Lost, Pool, Session
 from orchestrator.stores.rows import check_ends, inbox_row, owner_row, run_row
 from orchestrator.stores.statements import TABLES
@@ -64,6 +65,7 @@ class ServerBase(ABC):
         self._clock = clock
         self._open_pool: Pool | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._exchanges: set[Exchange[Any]] = set()
         self._abandoned = False
 
     @property
@@ -117,8 +119,8 @@ class ServerBase(ABC):
                     raise
 
     async def aclose(self) -> None:
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while waited := [*self._tasks, *(exchange.over() for exchange in self._exchanges)]:
+            await asyncio.wait(waited)
         pool, self._open_pool = self._open_pool, None
         if pool is not None and self._abandoned:
             pool.abandon()
@@ -129,6 +131,8 @@ class ServerBase(ABC):
         self._abandoned = True
         for task in self._tasks:
             task.cancel()
+        for exchange in self._exchanges:
+            exchange.cancel(not_waited_for(self.name))
 
     async def migrate(self) -> list[int]:
         return await self._whole(self._migrate)
@@ -181,6 +185,14 @@ class ServerBase(ABC):
             if task.cancelled():
                 raise not_waited_for(self.name) from None
             raise
+
+    def _session_at_once(self) -> Session | None:
+        """A session for work that is done ``_at_once``, if one lies ready; it has to be given back."""
+        return None if self._abandoned else self.pool.lend()
+
+    async def _at_once(self, work: Coroutine[Any, Any, T]) -> T:
+        """The same as ``_whole`` for less, of work that has its session, and waits for nothing but its answers."""
+        return await Exchange(work, self._exchanges).end
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
