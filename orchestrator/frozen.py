@@ -3,14 +3,14 @@
 ``dataclasses.dataclass`` writes and compiles up to seven methods for each class while its module is imported: half a
 millisecond apiece, a third of the start of a command that has 160 of them and uses some. Here ``__init__`` is compiled
 at the first instance, and the others are closures. What else works with dataclasses (``replace``, ``fields``,
-``match``) works with these. No ``order``, and slots unless told otherwise.
+``match``) works with these. Slots unless told otherwise.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import MISSING, Field, FrozenInstanceError, field
-from operator import attrgetter
+from operator import attrgetter, ge, gt, le, lt
 from typing import TYPE_CHECKING, Any, TypeVar, cast, dataclass_transform, overload
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ def frozen(cls: type[T], /) -> type[T]: ...
 
 @overload
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def frozen(*, kw_only: bool = False, slots: bool = True) -> Callable[[type[T]], type[T]]: ...
+def frozen(*, kw_only: bool = False, slots: bool = True, order: bool = False) -> Callable[[type[T]], type[T]]: ...
 
 
-def frozen(cls: type[Any] | None = None, /, *, kw_only: bool = False, slots: bool = True) -> Any:
+def frozen(cls: type[Any] | None = None, /, *, kw_only: bool = False, slots: bool = True, order: bool = False) -> Any:
     """A class whose instances never change, compare by what they hold, and can be hashed."""
 
     def make(cls: type[Any]) -> type[Any]:
-        return _made(cls, kw_only=kw_only, slots=slots, eq=True, change=False)
+        return _made(cls, kw_only=kw_only, slots=slots, eq=True, change=False, order=order)
 
     return make if cls is None else make(cls)
 
@@ -61,7 +61,7 @@ def slotted(cls: type[Any] | None = None, /, *, kw_only: bool = False, eq: bool 
     return make if cls is None else make(cls)
 
 
-def _made(cls: type[Any], *, kw_only: bool, slots: bool, eq: bool, change: bool) -> type[Any]:
+def _made(cls: type[Any], *, kw_only: bool, slots: bool, eq: bool, change: bool, order: bool = False) -> type[Any]:
     inherited = _inherited(cls)
     every = inherited | _own(cls, kw_only=kw_only)
     space = dict(cls.__dict__)
@@ -70,6 +70,8 @@ def _made(cls: type[Any], *, kw_only: bool, slots: bool, eq: bool, change: bool)
     space.setdefault("__repr__", _repr([name for name, each in every.items() if each.repr]))
     if eq:
         _compare(space, every, change=change)
+    if order:
+        space |= {f"__{than.__name__}__": _order(than, every) for than in (lt, le, gt, ge)}
     if not change:
         space |= {"__setattr__": _refuse_set, "__delattr__": _refuse_del, "__setstate__": _set_state}
     for name in every.keys() - inherited.keys():
@@ -181,6 +183,15 @@ def _compare(space: dict[str, Any], every: _Fields, *, change: bool) -> None:
     if space.get("__hash__") is None:
         space["__hash__"] = None if change else number
     space.setdefault("__eq__", same)
+
+
+def _order(than: Callable[[Any, Any], bool], every: _Fields) -> Callable[[Any, Any], bool]:
+    values = _values([name for name, each in every.items() if each.compare])
+
+    def compare(self: object, other: object) -> bool:
+        return than(values(self), values(other)) if other.__class__ is self.__class__ else NotImplemented
+
+    return compare
 
 
 def _values(names: list[str]) -> Callable[[Any], Any]:

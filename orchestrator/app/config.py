@@ -15,6 +15,7 @@ from orchestrator.app.places import key_mark
 from orchestrator.errors import Exit, OrchError, did_you_mean
 from orchestrator.frozen import field, frozen
 from orchestrator.platform import home
+from orchestrator.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,10 +26,10 @@ DEFAULT_STORE = "sqlite:///.orch/runs.db"
 FILE_NAME = "orch.toml"
 _LARGEST = 1024 * 1024
 _UNITS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_PART = regex(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = regex(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _TIMEOUTS = ("connect", "statement", "lock")
-_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,30}")
+_PREFIX = regex(r"[a-z][a-z0-9_]{0,30}")
 
 
 class ConfigErrors(OrchError):

@@ -14,6 +14,7 @@ from orchestrator.errors import Exit, OrchError
 from orchestrator.frozen import frozen
 from orchestrator.journal.errors import NoDatabase, NoSuchRun
 from orchestrator.journal.store import RunFilter
+from orchestrator.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from orchestrator.app.config import Config
     from orchestrator.journal.store import RunRow, Store
 
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_LAST = re.compile(r"@(?:last|-(\d{1,4}))")
+RUN_ID = regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_LAST = regex(r"@(?:last|-(\d{1,4}))")
 
 
 class BadRunId(OrchError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from orchestrator.expr.values import Const, Text
+from orchestrator.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SHELLS: Final = ("bash", "sh", "python3")
 """Shells that go by a name."""
 
-_UNCLEAN: Final = re.compile(r"[\x00-\x20\x7f\\]")
+_UNCLEAN: Final = regex(r"[\x00-\x20\x7f\\]")
 _SCHEMES: Final = ("http://", "https://")
 
 

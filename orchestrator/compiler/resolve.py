@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from orchestrator.compiler.bounds import DEPTH, PARTS, parts_of
 from orchestrator.expr.check import Namespace
 from orchestrator.frozen import field, slotted
 from orchestrator.graph.nodes import InputDef, SecretDef
+from orchestrator.regex import regex
 from orchestrator.spec.diagnostics import Diagnostic
 from orchestrator.spec.steps import StepBase
 from orchestrator.spec.types import (
@@ -46,7 +46,7 @@ WHAT: Final[Mapping[Kind, tuple[str, str]]] = {
     "types": ("E220", "type"),
 }
 ALL_PARTS: Final = 100_000
-_WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_WORD: Final = regex(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @slotted

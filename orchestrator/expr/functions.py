@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64 as _base64
 import binascii
-import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from urllib.parse import quote
 
@@ -28,6 +27,7 @@ from orchestrator.expr.runtime import (
     wrong,
 )
 from orchestrator.expr.times import Duration, Timestamp, parse_duration, parse_timestamp
+from orchestrator.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 Items: TypeAlias = "list[Any]"
 Function: TypeAlias = "Callable[..., Any]"
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,25}")
-_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_INTEGER: Final = regex(r"[+-]?[0-9]{1,25}")
+_DECIMAL: Final = regex(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _TRUE: Final = ("true", "True", "TRUE", "t", "T", "1")
 _FALSE: Final = ("false", "False", "FALSE", "f", "F", "0")
 

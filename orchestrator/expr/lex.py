@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from orchestrator.errors import OrchError
 from orchestrator.frozen import frozen
+from orchestrator.regex import regex
+
+if TYPE_CHECKING:
+    import re
 
 
 class ExprSyntaxError(OrchError):
@@ -30,11 +33,11 @@ class Token:
     end: int
 
 
-_SPACE: Final = re.compile(r"(?:[ \t\r\n\f]+|//[^\n]*)*")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NUMBER: Final = re.compile(r"0[xX][0-9A-Fa-f]+|(?:[0-9]+)?\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+(?:[eE][+-]?[0-9]+)?")
-_OPERATOR: Final = re.compile(r"&&|\|\||==|!=|<=|>=|[-+*/%<>!?:.,()\[\]{}]")
-_QUOTE: Final = re.compile(r"([rR]?)('''|\"\"\"|'|\")")
+_SPACE: Final = regex(r"(?:[ \t\r\n\f]+|//[^\n]*)*")
+_NAME: Final = regex(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMBER: Final = regex(r"0[xX][0-9A-Fa-f]+|(?:[0-9]+)?\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+(?:[eE][+-]?[0-9]+)?")
+_OPERATOR: Final = regex(r"&&|\|\||==|!=|<=|>=|[-+*/%<>!?:.,()\[\]{}]")
+_QUOTE: Final = regex(r"([rR]?)('''|\"\"\"|'|\")")
 _MISTAKES: Final = {
     "=": "equality is written ==",
     "&": "'and' is written &&",
@@ -52,7 +55,7 @@ _SIMPLE_ESCAPES: Final = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
     "\\": "\\", "?": "?", '"': '"', "'": "'", "`": "`",
 }  # fmt: skip
-_ESCAPE: Final = re.compile(
+_ESCAPE: Final = regex(
     r"\\(?:([abfnrtv\\?\"'`])|[xX]([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-3][0-7]{2}))"
 )
 

@@ -7,19 +7,19 @@ them: the time is linear, whatever a model sends.
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from orchestrator.frozen import frozen
 from orchestrator.jsonish import clean_text, dumps
+from orchestrator.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MAX_LENGTH: Final = 1000
-_NAME: Final = re.compile(r"[A-Za-z0-9_*?][A-Za-z0-9_.*?/-]*")
-_ARGUMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_NAME: Final = regex(r"[A-Za-z0-9_*?][A-Za-z0-9_.*?/-]*")
+_ARGUMENT: Final = regex(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 class BadRule(ValueError):

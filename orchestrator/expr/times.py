@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from orchestrator.frozen import frozen
+from orchestrator.regex import regex
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_MOMENT: Final = re.compile(
+_MOMENT: Final = regex(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
 )
-_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
+_PART: Final = regex(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
 _UNITS: Final = {
     "us": 1,
     "µs": 1,
@@ -29,7 +31,7 @@ LONGEST: Final = LAST_MOMENT - LEAST_MOMENT
 """The longest duration: what lies between the first and the last moment."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen(order=True)
 class Timestamp:
     """Microseconds since 1970, UTC. ``str`` is RFC 3339."""
 
@@ -41,7 +43,7 @@ class Timestamp:
         return text + (f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else "") + "Z"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen(order=True)
 class Duration:
     """Microseconds, maybe negative. ``str`` is text that reads back: ``1h30m``."""
 

@@ -16,6 +16,7 @@ from orchestrator.expr.evaluate import evaluate
 from orchestrator.expr.parse import Expr, ExprSyntaxError, Reference, parse, parse_template, references
 from orchestrator.expr.runtime import ABSENT, DEFAULT_LIMITS, Absent, Limits, State, is_file, to_text
 from orchestrator.frozen import frozen
+from orchestrator.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 Encoding: TypeAlias = Literal["", "url"]
 Path: TypeAlias = "tuple[str | int, ...]"
 
-DOTS: Final = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
+DOTS: Final = regex(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 """The segments of a URL's path that stand for a folder or the one above it."""
 
-_QUERY: Final = re.compile("[?#]")
+_QUERY: Final = regex("[?#]")
 
 
 @frozen

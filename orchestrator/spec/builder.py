@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.frozen import slotted
+from orchestrator.regex import regex
 from orchestrator.spec.diagnostics import Diagnostic, Note, warning
 from orchestrator.spec.nodes import Mapping, Scalar, Sequence
 from orchestrator.spec.scalars import NotANumber, resolve
@@ -18,10 +19,10 @@ MAX_DEPTH: Final = 64
 MAX_ALIASES: Final = 100
 MAX_PROBLEMS: Final = 1_000
 
-_ANCHOR: Final = re.compile(r"&\S+\s+")
-_TAG: Final = re.compile(r"!<[^>\s]*>|![^\s,\[\]{}]*")
-_DIRECTIVE: Final = re.compile(r"^%.*$", re.MULTILINE)
-_CUT: Final = re.compile(r"[ \t]+#[^\s!#=-]")
+_ANCHOR: Final = regex(r"&\S+\s+")
+_TAG: Final = regex(r"!<[^>\s]*>|![^\s,\[\]{}]*")
+_DIRECTIVE: Final = regex(r"^%.*$", re.MULTILINE)
+_CUT: Final = regex(r"[ \t]+#[^\s!#=-]")
 QUOTE: Final = "quote the text"
 
 

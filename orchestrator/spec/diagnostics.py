@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, assert_never
 
 from orchestrator.errors import Exit, OrchError
+from orchestrator.frozen import frozen
+from orchestrator.regex import regex
 from orchestrator.spec.codes import CODES
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Mapping, Sequence
 
 Format: TypeAlias = Literal["text", "concise", "json", "sarif", "github"]
@@ -20,9 +21,9 @@ FORMATS: Final[tuple[Format, ...]] = ("text", "concise", "json", "sarif", "githu
 
 _WIDEST: Final = 160
 
-_IN_USER = re.compile(r"(://[^\s/:@]*:)(\S*)(?=@)")
-_STORE = re.compile(r"\b(?:postgres(?:ql)?|mysql|mariadb)\b[^:]*://")
-_IN_QUERY = re.compile(
+_IN_USER = regex(r"(://[^\s/:@]*:)(\S*)(?=@)")
+_STORE = regex(r"\b(?:postgres(?:ql)?|mysql|mariadb)\b[^:]*://")
+_IN_QUERY = regex(
     r"([?&](?!(?:mode|pool|pooler|timeout|connect_timeout|ssl[a-z_-]*|user)=)[A-Za-z_-]+=)([^\s&\"']+)(?<!\$\{\{)"
 )
 
@@ -34,7 +35,7 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen(order=True)
 class Mark:
     """A stretch of a file: lines and columns from 1, columns in code points, the end exclusive."""
 
@@ -48,7 +49,7 @@ class Mark:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """Another place that has to do with a diagnostic."""
 
@@ -56,7 +57,7 @@ class Note:
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Diagnostic:
     """One problem: a code of ``spec/codes.py``, a sentence, its place if it has one, and the way on."""
 

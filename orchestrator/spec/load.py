@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.frozen import field, frozen
+from orchestrator.regex import regex
 from orchestrator.spec.builder import QUOTE, Builder, OverLimit
 from orchestrator.spec.diagnostics import Diagnostic, Mark, Note, SpecErrors, has_errors
 from orchestrator.spec.nodes import DataPath, Mapping, Scalar, Source, find, mark_in, mark_of
@@ -28,8 +29,8 @@ MAX_LINES: Final = 60_000
 MAX_WORDS: Final = 250_000
 MERGED: Final = ("models", "tools", "agents", "types", "pipelines")
 
-_TEXT_AND_COLON: Final = re.compile(r"""\s*(?:-\s+)*[\w.-]+:[ \t]+(?P<text>[^\s#|>&!].*)$""")
-_CLOSED_EARLY: Final = re.compile(r"""(?:^|[:,\[{-])\s*(?:'[^']*'|"[^"]*"|\[[^\]]*\]|\{[^}]*\})\s*$""")
+_TEXT_AND_COLON: Final = regex(r"""\s*(?:-\s+)*[\w.-]+:[ \t]+(?P<text>[^\s#|>&!].*)$""")
+_CLOSED_EARLY: Final = regex(r"""(?:^|[:,\[{-])\s*(?:'[^']*'|"[^"]*"|\[[^\]]*\]|\{[^}]*\})\s*$""")
 
 
 @frozen

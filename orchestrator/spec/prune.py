@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 from orchestrator.errors import did_you_mean
 from orchestrator.frozen import field, frozen, slotted
+from orchestrator.regex import regex
 from orchestrator.spec.agents import AgentEntry, ModelEntry
 from orchestrator.spec.annotations import bare, below, fields_of, members_of
 from orchestrator.spec.document import Document
@@ -56,7 +57,7 @@ _OPEN: Final[dict[str, frozenset[str]]] = {name: frozenset(codes.split()) for na
 _LEANING: Final = "E201 E202 E204 E205 E206 E207 E208 E211 E235 E241 E242 E243 E244 E245 E246 E403"
 """What is said of types, arguments, cases and effects: it may follow from a field that is not known."""
 _BLANK: Final = {"set": dict[str, Any]()}
-_WORDS: Final = re.compile(r"[\w.?-]+(?:\s*,\s*[\w.?-]+)*")
+_WORDS: Final = regex(r"[\w.?-]+(?:\s*,\s*[\w.?-]+)*")
 _LONGEST: Final = 256
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
+
+from orchestrator.regex import regex
 
 MAX_DIGITS: Final = 4300
 
 _NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INTEGER: Final = re.compile(r"[-+]?[0-9]+")
-_BASED: Final = re.compile(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_NO_JSON: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_INTEGER: Final = regex(r"[-+]?[0-9]+")
+_BASED: Final = regex(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
+_FLOAT: Final = regex(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NO_JSON: Final = regex(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _FIRST: Final = frozenset("0123456789+-.~nNtTfF")
 
 

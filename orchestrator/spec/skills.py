@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.frozen import frozen
+from orchestrator.regex import regex
 from orchestrator.spec.agents import AgentEntry
 from orchestrator.spec.diagnostics import Diagnostic
 from orchestrator.spec.load import compose, read_part, reason
@@ -29,8 +30,8 @@ MAX_FILES: Final = 1_000
 MAX_DEPTH: Final = 8
 MAX_DESCRIPTION: Final = 1_024
 FILE: Final = "SKILL.md"
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_FRONT: Final = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_NAME: Final = regex(r"[a-z0-9][a-z0-9_-]{0,63}")
+_FRONT: Final = regex(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 @frozen

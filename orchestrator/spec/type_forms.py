@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, cast
 
 from orchestrator.errors import OrchError, did_you_mean
 from orchestrator.frozen import slotted
+from orchestrator.regex import regex
 from orchestrator.spec.type_algebra import (
     ANY,
     SIMPLE,
@@ -101,7 +102,7 @@ _KINDS: Final = ("type", "enum", "schema")
 _NUMBERS: Final = ("minimum", "maximum")
 _TEXTS: Final = ("minLength", "maxLength", "pattern")
 _LISTS: Final = ("minItems", "maxItems")
-_ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_ENV: Final = regex(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 _DEEPEST: Final = 64

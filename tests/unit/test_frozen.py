@@ -213,3 +213,27 @@ def test_they_can_be_sent(one: Any) -> None:
     again = pickle.loads(pickle.dumps(one))
     assert repr(again)[:15] == repr(one)[:15]
     assert isinstance(one, Thing) or again == one
+
+
+@pytest.mark.parametrize("decorate", [dataclass(frozen=True, slots=True, order=True), frozen(order=True)])
+def test_those_with_an_order_compare_by_what_they_hold(decorate: Any) -> None:
+    class Version:
+        major: int
+        minor: int
+        note: str = field(default="", compare=False)
+
+    kind = decorate(Version)
+    first, second = kind(1, 2, "b"), kind(1, 3, "a")
+    assert first < second
+    assert second > first
+    assert first <= kind(1, 2, "c")
+    assert first >= kind(1, 2, "c")
+    assert sorted([second, first]) == [first, second]
+    with pytest.raises(TypeError):
+        assert first < (1, 2)
+
+
+def test_values_without_an_order_have_none() -> None:
+    kind = frozen(type("Point", (), {"__annotations__": {"x": "int"}}))
+    with pytest.raises(TypeError):
+        assert kind(1) < kind(2)

@@ -7,10 +7,14 @@ for the user; and bidi controls that make text read as what it is not. None of i
 from __future__ import annotations
 
 import json
-import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_SEQUENCE = re.compile(
+from orchestrator.regex import regex
+
+if TYPE_CHECKING:
+    import re
+
+_SEQUENCE = regex(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*(?:[@-~]|$)"  # CSI
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS, SOS, PM, APC
     r"|\x1b[ -/]*[0-~]?"
@@ -20,9 +24,9 @@ _HIDDEN = (
     "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # bidi and invisible
     "\u2028\u2029\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"
 )
-_CONTROL = re.compile(f"[{_HIDDEN}]")
-_ESCAPE_IN_JSON = re.compile(f"[{_HIDDEN}]".replace("\x00-\x08\x0b-\x1f", ""))
-_BREAKS = re.compile(r"[\t\n\r\u2028\u2029]+ *")
+_CONTROL = regex(f"[{_HIDDEN}]")
+_ESCAPE_IN_JSON = regex(f"[{_HIDDEN}]".replace("\x00-\x08\x0b-\x1f", ""))
+_BREAKS = regex(r"[\t\n\r\u2028\u2029]+ *")
 
 
 def plain(text: str) -> str:

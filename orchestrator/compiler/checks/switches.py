@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from orchestrator.expr.check import shown
 from orchestrator.expr.runtime import DEFAULT_LIMITS, State, to_text
+from orchestrator.regex import regex
 from orchestrator.spec.types import ANY, BooleanType, EnumType, IntegerType, bare, may_be_null, without_null
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.compiler.report import Report
     from orchestrator.spec.types import Type
 
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+_INTEGER = regex(r"-?(0|[1-9][0-9]*)")
 
 
 def check(report: Report, draft: Draft) -> None:
