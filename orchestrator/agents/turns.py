@@ -11,7 +11,7 @@ from orchestrator.agents.messages import ToolSpec
 from orchestrator.agents.topology import reach_of
 from orchestrator.frozen import field, frozen
 from orchestrator.jsonish import canonical, clean, digest, loads
-from orchestrator.spec.types import check_value
+from orchestrator.spec.values import check_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

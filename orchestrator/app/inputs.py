@@ -94,7 +94,7 @@ def _default(one: InputDef, env: Mapping[str, str]) -> _Given | None:
 def _take(
     one: InputDef, found: _Given, values: dict[str, Any], files: dict[str, bytes], problems: list[Diagnostic]
 ) -> None:
-    from orchestrator.spec.type_schema import check_value
+    from orchestrator.spec.values import check_value
 
     value = _typed(one, found) if found.text else found.value
     try:

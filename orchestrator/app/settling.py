@@ -29,7 +29,7 @@ def fitting(graph: Graph, state: RunState, *, run_id: str, path: str, result: An
     ``state`` is decided on, and no longer that of the journal afterwards.
     """
     from orchestrator.engine.decide import Decider, RunInfo
-    from orchestrator.spec.types import check_value, shape_value
+    from orchestrator.spec.values import check_value, shape_value
 
     # Only the decider knows which node a path leads to: the tool of an agent's call is known from the model's reply.
     decider = Decider(graph, state, RunInfo(run_id))

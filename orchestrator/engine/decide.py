@@ -32,7 +32,7 @@ from orchestrator.expr.values import Const, render, render_prompt
 from orchestrator.frozen import frozen
 from orchestrator.graph.nodes import GroupConfig
 from orchestrator.journal.records import Draft
-from orchestrator.spec.types import check_value
+from orchestrator.spec.values import check_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable

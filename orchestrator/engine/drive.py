@@ -26,7 +26,7 @@ from orchestrator.ids import request_id
 from orchestrator.journal.errors import Fenced, StoreError
 from orchestrator.journal.records import Draft, Record
 from orchestrator.journal.store import NO_CHANGE, InboxRow, Projection
-from orchestrator.spec.types import check_value
+from orchestrator.spec.values import check_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

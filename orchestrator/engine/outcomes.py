@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from orchestrator.engine.steps.common import handled_by
 from orchestrator.journal.records import Draft
 from orchestrator.jsonish import canonical, shortened
-from orchestrator.spec.types import check_value, shape_value
+from orchestrator.spec.values import check_value, shape_value
 from orchestrator.tools.protocol import Done, Failed, Lost
 
 if TYPE_CHECKING:

@@ -294,7 +294,7 @@ class _Forms:
         return nullable(found) if null or declared != without_null(declared) else found
 
     def schema(self, schema: Any, path: Path) -> Type | None:
-        from orchestrator.spec.type_schema import schema_error
+        from orchestrator.spec.values import schema_error
 
         if isinstance(schema, bool):
             return ANY
@@ -347,7 +347,8 @@ class _Forms:
     def default(self, type_: Type, data: Mapping[str, Any], path: Path) -> None:
         if "default" not in data:
             return
-        from orchestrator.spec.type_schema import check_value, to_schema
+        from orchestrator.spec.type_schema import to_schema
+        from orchestrator.spec.values import check_value
 
         at = (*path, "default")
         value = data["default"]

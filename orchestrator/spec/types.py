@@ -54,7 +54,8 @@ from orchestrator.spec.type_algebra import (
     without_null,
 )
 from orchestrator.spec.type_forms import TypeProblem, parse_type, parse_type_all
-from orchestrator.spec.type_schema import check_value, from_schema, shape_value, to_schema
+from orchestrator.spec.type_schema import from_schema, to_schema
+from orchestrator.spec.values import check_value, shape_value
 
 __all__ = [
     "ANY",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from orchestrator.jsonish import dumps
-from orchestrator.spec.type_schema import schema_error
+from orchestrator.spec.values import schema_error
 from orchestrator.tools.policy import head
 
 MOST_TOOLS = 500

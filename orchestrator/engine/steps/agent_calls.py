@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.agents.messages import invalid_input
 from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import CallConfig, Node, ToolDef
-from orchestrator.spec.types import check_value
+from orchestrator.spec.values import check_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable

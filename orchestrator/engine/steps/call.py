@@ -16,7 +16,7 @@ from orchestrator.expr.values import Const
 from orchestrator.graph.nodes import AgentConfig, CallConfig, Node
 from orchestrator.journal.records import Draft
 from orchestrator.jsonish import hash_of
-from orchestrator.spec.types import check_value
+from orchestrator.spec.values import check_value
 
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
