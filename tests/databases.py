@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from tests.services import or_skip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 @contextlib.contextmanager
@@ -38,6 +38,31 @@ def made(server: str) -> Iterator[str]:
 def tell(url: str, *statements: str) -> None:
     """Run statements as whoever ``url`` names."""
     asyncio.run(_tell(url, *statements))
+
+
+@contextlib.asynccontextmanager
+async def locked(url: str, table: str) -> AsyncIterator[None]:
+    """A table that another session holds for itself."""
+    if url.startswith("postgres"):
+        import asyncpg
+
+        connection = await asyncpg.connect(url)
+        try:
+            async with connection.transaction():
+                await connection.execute(f"LOCK TABLE {table}")
+                yield
+        finally:
+            await connection.close()
+        return
+    import aiomysql
+
+    where = urlsplit(url)
+    async with aiomysql.connect(
+        host=where.hostname, port=where.port or 3306, user=where.username, password=where.password or "",
+        db=where.path.strip("/"), autocommit=True,
+    ) as connection, connection.cursor() as cursor:  # fmt: skip
+        await cursor.execute(f"LOCK TABLES {table} WRITE")
+        yield
 
 
 async def _tell(url: str, *statements: str) -> None:

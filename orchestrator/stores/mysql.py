@@ -194,6 +194,7 @@ class MysqlStore(ServerStore):
         if (await session.all("SELECT GET_LOCK(?, ?)", (name, LOCKED_SECONDS)))[0][0] != 1:
             raise StoreUnavailable(self.name, reason="another process has been making its tables for too long")
         try:
+            await session.run(f"SET SESSION lock_wait_timeout = {LOCKED_SECONDS:.0f}")
             return await self._make_tables(session, upgrade=upgrade)
         except StoreNotWritable as error:
             raise TablesNotAllowed(self.name, reason=error.reason) from error

@@ -195,7 +195,8 @@ async def _prepared(wire: _Wire, url: ServerUrl) -> MysqlSession:
     await wire.open()
     dialect = MARIADB if wire.mariadb else MYSQL
     ms = int(url.timeout * 1000)
-    settings = [f"sql_mode = '{MYSQL_MODE}'", "innodb_lock_wait_timeout = 2", "time_zone = '+00:00'"]
+    locks = ["innodb_lock_wait_timeout = 2", "lock_wait_timeout = 2"]  # of rows, and of tables
+    settings = [f"sql_mode = '{MYSQL_MODE}'", *locks, "time_zone = '+00:00'"]
     if wire.mariadb:
         settings += [f"max_statement_time = {url.timeout}", "idle_transaction_timeout = 5"]
     else:

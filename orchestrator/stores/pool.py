@@ -12,7 +12,8 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.journal.errors import StoreUnavailable
+from orchestrator.errors import OrchError
+from orchestrator.journal.errors import StoreLocked, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -28,7 +29,13 @@ class Lost(StoreUnavailable):
 
 
 class Busy(StoreUnavailable):
-    """Somebody else's transaction stood in the way for too long. All of ours was undone."""
+    """A lock of somebody else's stood in the way for too long. All of ours was undone."""
+
+    code = StoreLocked.code
+
+    def __init__(self, store: str, *, reason: str) -> None:
+        hint = "end what holds it (a transaction, LOCK TABLE, a backup), then try again"
+        OrchError.__init__(self, f"the store {store} is locked by another session: {reason}", hint=hint)
 
 
 class Session(Protocol):

@@ -20,12 +20,13 @@ from orchestrator.journal.errors import (
     StoreFull,
     StoreNotWritable,
     StoreRefused,
+    StoreUnavailable,
     TablesNotAllowed,
 )
 from orchestrator.journal.store import Projection
 from orchestrator.stores import StoreSettings, open_store
 from tests.contract.build import after, first, held, mail, new_run
-from tests.databases import made, tell
+from tests.databases import locked, made, tell
 from tests.services import or_skip, own
 
 if TYPE_CHECKING:
@@ -320,3 +321,16 @@ async def test_a_batch_is_at_most_two_statements(own_store: ServerStore, runs: i
     else:
         moved = grown.get("UPDATE", 0) + grown.get("UPDATE_MULTI", 0)
         assert (grown["BEGIN"], grown["COMMIT"], grown["INSERT"], moved) == (50, 50, 50, 50), grown
+
+
+@pytest.mark.parametrize("table", ["schema_version", "runs"])
+async def test_a_table_that_another_session_has_locked(fresh_url: str, table: str) -> None:
+    store = open_store(fresh_url, clock=SystemClock())
+    await store.open()
+    if table == "schema_version":
+        await store.aclose()
+    async with locked(fresh_url, table):
+        with pytest.raises(StoreUnavailable, match="is locked by another session") as caught:
+            await (store.open() if table == "schema_version" else store.list_runs())
+    assert caught.value.code == "E902"
+    await store.aclose()

@@ -62,3 +62,18 @@ def test_a_full_disk_is_said_to_be_one(found: Exception) -> None:
 )
 def test_what_only_looks_like_it(found: Exception, kind: type[OrchError]) -> None:
     assert type(found) is kind
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        of_postgres("55P03", "canceling statement due to lock timeout"),
+        of_postgres("40P01", "deadlock detected"),
+        of_mariadb(OperationalError(1205, "Lock wait timeout exceeded; try restarting transaction")),
+    ],
+)
+def test_a_lock_of_another_session_is_no_store_that_is_away(found: Exception) -> None:
+    assert isinstance(found, StoreUnavailable), "it may be sent again"
+    assert (found.code, found.exit) == ("E902", Exit.STORE)
+    assert "is locked by another session" in str(found)
+    assert "LOCK TABLE" in str(found.hint)
