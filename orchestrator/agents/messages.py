@@ -15,7 +15,7 @@ A call whose arguments were no JSON object keeps its place: its ``input`` is ``{
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from orchestrator.frozen import field, frozen
 
@@ -24,6 +24,21 @@ Stop: TypeAlias = Literal["end_turn", "tool_use", "max_tokens", "refusal", "cont
 INVALID = "$invalid"
 # Tokens that an API adds by itself for tools, structured output and the frame of a conversation, generously.
 FRAME_TOKENS = 2_000
+
+_TEXTS: Final = {"text": ("text",), "tool_use": ("id", "name"), "tool_result": ("tool_use_id",)}
+"""What a block of a type must say, as text."""
+
+
+def block_problem(block: Any) -> str:
+    """What is wrong with a block that comes from others, as the end of a sentence; nothing where it can be read."""
+    if not isinstance(block, dict):
+        return "what is no object"
+    found: dict[str, Any] = block
+    kind = found.get("type")
+    if not isinstance(kind, str):
+        return "an object that is no block"
+    lacks = next((name for name in _TEXTS.get(kind, ()) if not isinstance(found.get(name), str)), None)
+    return f"a block of type {kind[:40]} without the text `{lacks}`" if lacks else ""
 
 
 @frozen

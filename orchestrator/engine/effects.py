@@ -14,7 +14,7 @@ import anyio
 
 from orchestrator.agents.attachments import files_of, with_bytes
 from orchestrator.agents.conversation import last_text
-from orchestrator.agents.messages import FRAME_TOKENS, ModelRequest, Usage, without_thoughts
+from orchestrator.agents.messages import FRAME_TOKENS, ModelRequest, Usage, block_problem, without_thoughts
 from orchestrator.agents.turns import LAST, LAST_SIZE
 from orchestrator.engine import hooking, outcomes, planning
 from orchestrator.engine.planning import Planner, no_planner
@@ -336,7 +336,10 @@ def _messages(intent: Intent, talk: Talk, messages: list[Message]) -> list[Messa
 
 
 def _clean_reply(reply: Any, redact: Callable[[Any], Any]) -> Any:
-    """The blocks as they came, but for text that no store can hold, and for secrets."""
+    """The blocks as they came, but for text that no store can hold, and for secrets. Raises ModelError where one
+    cannot be read: recorded, it could be read by nobody ever."""
+    for problem in filter(None, map(block_problem, reply.content)):
+        raise ModelError("invalid_reply", f"the reply holds {problem}", usage=reply.usage)
     said = {name: redact(getattr(reply, name)) for name in ("detail", "model", "raw_stop", "request_id")}
     return replace(reply, content=redact(clean(reply.content)), **said)
 

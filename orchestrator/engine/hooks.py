@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
+from orchestrator.agents.messages import block_problem
+
 if TYPE_CHECKING:
     from orchestrator.engine.activation import Act
     from orchestrator.engine.decide import Decider
@@ -89,12 +91,11 @@ def _flat(event: dict[str, Any]) -> dict[str, Any]:
 def _check_blocks(name: str, value: list[Any]) -> None:
     """Raise BadHook where a list holds no blocks, or no messages of them."""
     for item in value:
-        found: Any = item
-        if not isinstance(found, dict):
-            raise BadHook(f"`{name}` holds what is no object")
-        if name == "response.content":
-            good = isinstance(found.get("type"), str)
-        else:
-            good = found.get("role") in ("user", "assistant") and isinstance(found.get("content"), list)
-        if not good:
-            raise BadHook(f"`{name}` holds an object that is no {'block' if name == 'response.content' else 'message'}")
+        blocks: list[Any] = [item]
+        if name == "request.messages":
+            found: dict[str, Any] = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+            if found.get("role") not in ("user", "assistant") or not isinstance(found.get("content"), list):
+                raise BadHook(f"`{name}` holds what is no message")
+            blocks = found["content"]
+        for problem in filter(None, map(block_problem, blocks)):
+            raise BadHook(f"`{name}` holds {problem}")

@@ -437,6 +437,12 @@ async def test_what_a_model_call_raises_is_its_end(tmp_path, raised, code, spend
     assert (end.error["code"], end.spend) == (code, spend)
 
 
+@pytest.mark.parametrize("block", [{"type": "tool_use"}, {"type": "text"}, {}, 5])
+async def test_a_reply_that_nobody_could_read_again_is_not_recorded(tmp_path, block):
+    end, _, _ = await talk(tmp_path, Reply([block], "tool_use", Usage(1, 1)))
+    assert (end.status, end.error["code"], end.spend) == ("failed", "invalid_reply", 20)
+
+
 async def test_a_reply_without_usage_costs_what_was_reserved(tmp_path):
     end, _, _ = await talk(tmp_path, Reply([{"type": "text", "text": "x"}], "end_turn", None))
     assert (end.status, end.spend) == ("done", 500)
