@@ -168,11 +168,14 @@ _OF_OBJECTS: Final = _SAID | {"properties", "required", "additionalProperties"}
 
 
 def _plainly_right(schema: Mapping[str, Any], value: Any) -> bool:
-    """Whether a value is certainly right: a flat object of scalars, as most arguments are. False says nothing.
+    """Whether a value is certainly right: a scalar, or a flat object of scalars, as most arguments are. False says
+    nothing.
 
-    It spares a process that checks no others the library of JSON Schema.
+    It spares a process that checks few values the library of JSON Schema.
     """
-    if not isinstance(value, dict) or schema.get("type") != "object" or not _OF_OBJECTS.issuperset(schema):
+    if not isinstance(value, dict):
+        return _is_scalar(schema, value)
+    if schema.get("type") != "object" or not _OF_OBJECTS.issuperset(schema):
         return False
     given = cast("dict[str, Any]", value)
     properties, needed = schema.get("properties", {}), schema.get("required", [])
@@ -181,11 +184,13 @@ def _plainly_right(schema: Mapping[str, Any], value: Any) -> bool:
     known = cast("dict[str, Any]", properties)
     if any(name not in given for name in cast("list[Any]", needed)):
         return False
-    return all(_is_scalar(known.get(name), item) for name, item in given.items())
+    if schema.get("additionalProperties", True) is not True and not known.keys() >= given.keys():
+        return False
+    return all(name not in known or _is_scalar(known[name], item) for name, item in given.items())
 
 
 def _is_scalar(schema: Any, item: Any) -> bool:
-    """Whether an item is certainly a scalar of this schema, which is None of a field that is not declared."""
+    """Whether an item is certainly a scalar of this schema."""
     if not isinstance(schema, dict) or not _SAID.issuperset(cast("dict[str, Any]", schema)):
         return False
     return type(item) in _KINDS.get(str(cast("dict[str, Any]", schema).get("type")), ())

@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENV = {key: os.environ[key] for key in ("PATH", "LANG", "TZ", "TMPDIR") if key in os.environ}
-NEVER = ("anthropic", "openai", "mcp", "asyncpg", "aiomysql", "httpx2", "rich.live")
-NOT_TO_READ = (*NEVER, "pydantic", "ruamel.yaml", "jsonschema_rs", "re2", "rich", "orchestrator.compiler")
+NEVER = ("anthropic", "openai", "mcp", "asyncpg", "aiomysql", "httpx2", "rich.live", "pydantic")
+NOT_TO_READ = (
+    *NEVER,
+    "orchestrator.spec.model",
+    "ruamel.yaml",
+    "jsonschema_rs",
+    "re2",
+    "rich",
+    "orchestrator.compiler",
+)
 SPEC = "version: 1\nname: one\nsteps:\n  a: {set: {x: 1}}\noutputs: {x: '${{ steps.a.output.x }}'}\n"
 
 # A process tells at its end which modules it has.

@@ -32,7 +32,10 @@ SCHEMA: st.SearchStrategy[Any] = st.fixed_dictionaries(
 )
 
 
-@given(SCHEMA, st.dictionaries(st.sampled_from("abcd"), SCALARS | st.just([])) | SCALARS)
+@given(
+    SCHEMA | FIELD.filter(lambda one: isinstance(one, dict)),
+    st.dictionaries(st.sampled_from("abcd"), SCALARS | st.just([])) | SCALARS,
+)
 @settings(max_examples=400, deadline=None)
 def test_what_is_plainly_right_is_right(schema: Any, value: Any) -> None:
     if values._plainly_right(schema, value):
@@ -44,7 +47,12 @@ def test_what_is_plainly_right_is_right(schema: Any, value: Any) -> None:
     [
         ({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}, {"a": 1}, True),
         ({"type": "object", "properties": {"a": {"type": "number"}}}, {}, True),
-        ({"type": "object"}, {"a": 1}, False),
+        ({"type": "object"}, {"a": [1]}, True),
+        ({"type": "object", "additionalProperties": False}, {"a": 1}, False),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, {"a": 1}, False),
+        ({"type": "integer"}, 1, True),
+        ({"type": "integer", "minimum": 2}, 1, False),
+        ({"type": "string"}, None, False),
         ({"type": "object", "properties": {"a": {"type": "integer"}}}, {"a": True}, False),
         ({"type": "object", "properties": {"a": {"type": ["integer", "null"]}}}, {"a": 1}, False),
         ({"type": "object", "properties": {"a": {"enum": [1]}}}, {"a": 1}, False),
@@ -55,7 +63,7 @@ def test_what_is_plainly_right_is_right(schema: Any, value: Any) -> None:
         ({"type": "array"}, [], False),
     ],
 )
-def test_only_flat_objects_of_scalars_are_plain(schema: Any, value: Any, plain: bool) -> None:
+def test_only_scalars_and_flat_objects_of_them_are_plain(schema: Any, value: Any, plain: bool) -> None:
     assert values._plainly_right(schema, value) is plain
 
 
