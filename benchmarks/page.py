@@ -106,10 +106,15 @@ def main(file: Path) -> None:
     for name, lines in (
         ("times", times(measured)), ("others", others(measured)), ("conditions", conditions(report))
     ):  # fmt: skip
-        begin, end = (mark.format(name) for mark in MARKS)
-        whole = "\n".join([begin + lines[0], *lines[1:], end])
-        page = re.sub(f"(?s){re.escape(begin)}.*?{re.escape(end)}", lambda _, whole=whole: whole, page)
+        page = put(page, name, lines)
     PAGE.write_text(page)
+
+
+def put(page: str, name: str, lines: list[str]) -> str:
+    """The page with these lines between the marks of that name."""
+    begin, end = (mark.format(name) for mark in MARKS)
+    whole = "\n".join([begin + lines[0], *lines[1:], end])
+    return re.sub(f"(?s){re.escape(begin)}.*?{re.escape(end)}", lambda _: whole, page)
 
 
 if __name__ == "__main__":

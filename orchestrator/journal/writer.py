@@ -9,11 +9,11 @@ again.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
 from orchestrator.journal import points
 from orchestrator.journal.errors import (
@@ -70,7 +70,7 @@ class Writer:
         self._sleep = sleep
         self._alone = alone
         self._ready: deque[RunHandle] = deque()
-        self._work = asyncio.Event()
+        self._work = anyio.Event()
         self._shield: anyio.CancelScope
         self._idle: anyio.Event | None = None
         self._busy = 0
@@ -163,11 +163,11 @@ class Writer:
                     await self._deliver(freeze(self._ready, max_records=self._max_records, max_bytes=self._max_bytes))
                     if self._ready:
                         # A store may commit without an await: a chain of commits would keep all others waiting.
-                        await asyncio.sleep(0)
+                        await anyio.lowlevel.checkpoint()
                 elif self._stopping:
                     return
                 else:
-                    self._work.clear()
+                    self._work = anyio.Event()
                     await self._work.wait()
 
     # --- from records to slices ---

@@ -76,7 +76,8 @@ def test_importers_sees_what_it_looks_for() -> None:
 
 
 def test_asyncio_is_a_matter_of_the_stores() -> None:
-    assert {module for module in importers("asyncio") if not module.startswith("stores/")} == set()
+    # And of the tasks of effects: anyio's own cost five times as much.
+    assert {module for module in importers("asyncio") if not module.startswith("stores/")} == {"engine/tasks.py"}
 
 
 def test_pydantic_is_a_matter_of_the_sdks() -> None:
