@@ -34,11 +34,11 @@ NAPLESS = pipelines.sequence(10)
 
 # workload: pipeline of a size, rows and commits of one more step (turn, run), and at most so many Python calls.
 WORKLOADS: dict[str, tuple[Callable[[int], str], float, float, int]] = {
-    "sequence": (pipelines.sequence, 2, 1, 380),
-    "turns": (pipelines.turns, 4, 2, 960),
-    "parallel": (pipelines.parallel, 2, 0.1, 320),
-    "agents": (pipelines.agents, 3, 0.1, 560),
-    "runs": (lambda _: NAPLESS, 22, 0.2, 4300),
+    "sequence": (pipelines.sequence, 2, 1, 450),
+    "turns": (pipelines.turns, 4, 2, 1050),
+    "parallel": (pipelines.parallel, 2, 0.1, 360),
+    "agents": (pipelines.agents, 3, 0.1, 600),
+    "runs": (lambda _: NAPLESS, 22, 0.2, 4600),
 }
 
 
