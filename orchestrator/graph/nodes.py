@@ -448,11 +448,13 @@ class _Codec:
             return values.value_from_json(found["v"])
         if "d" in found:
             return {key: self.decode(item) for key, item in found["d"].items()}
-        made: dict[str, Any] = {}
+        made = found.copy()
+        kind = self.classes[made.pop("is")]
         for key, item in found.items():
             # Most are texts, and stay as they are.
-            made[key] = self.decode(item) if isinstance(item, (dict, list)) and key not in PLAIN else item
-        return self.classes[made.pop("is")](**made)
+            if isinstance(item, (dict, list)) and key not in PLAIN:
+                made[key] = self.decode(item)
+        return kind(**made)
 
 
 # These fields hold JSON of the user's own, in which no key is ours.
