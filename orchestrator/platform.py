@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import time
 from pathlib import Path
 
 LINUX = sys.platform == "linux"
-_PR_SET_PDEATHSIG = 1
 
 
 def boottime() -> float:
@@ -18,21 +16,6 @@ def boottime() -> float:
     if LINUX:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent dies; runs in the child, between fork and exec.
-
-    ``parent`` is the pid that forked: where it is gone already, the child ends itself. Elsewhere than on Linux nothing
-    happens, and a killed driver leaves its children running.
-    """
-    if not LINUX:
-        return
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(127)
 
 
 def boot_id() -> str:

@@ -30,7 +30,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from orchestrator.platform import die_with_parent
+from tests.parents import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

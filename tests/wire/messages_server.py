@@ -51,7 +51,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.platform import die_with_parent
+from tests.parents import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

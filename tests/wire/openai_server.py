@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.platform import die_with_parent
+from tests.parents import die_with_parent
 from tests.wire.messages_server import MessagesServer
 
 if TYPE_CHECKING:
