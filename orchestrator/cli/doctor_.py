@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PACKAGES = (
-    "anyio", "typer", "rich", "pydantic", "ruamel.yaml", "jsonschema-rs", "google-re2", "httpx2", "anthropic",
+    "anyio", "typer", "rich", "ruamel.yaml", "jsonschema-rs", "google-re2", "httpx2", "anthropic",
     "asyncpg", "aiomysql",
 )  # fmt: skip
 _EXTRAS = {"openai": "models of provider openai", "mcp": "`mcp` tools"}
