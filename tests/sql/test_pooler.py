@@ -77,7 +77,8 @@ def test_runs_that_are_killed_end_well(pooled_url: str, tmp_path: Path) -> None:
         outputs = records_of(whole)[-1].body["outputs"]
         wrong: list[str] = []
         for point in ("after_begin", "before_commit", "after_commit", "after_effect"):
-            for n in (1, 5, 12):
+            # How many there are depends on what shares a commit: none of the last ones.
+            for n in (1, 5, whole.passed[point] * 2 // 3):
                 case = lab.case()
                 assert lab.run(case, at=(point, n)) == -signal.SIGKILL
                 assert lab.finish(case) == 0
