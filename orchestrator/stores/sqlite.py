@@ -1,4 +1,5 @@
-"""Runs in an SQLite file: one thread that writes, one that reads, each with a connection of its own.
+"""Runs in an SQLite file: one thread that writes, one that reads, each with a connection of its own. A commit for which
+nothing else waits is made in the caller's thread instead: the way to another one and back takes as long.
 
 Leases are counted by the wall clock of the machine that all its drivers share. ``synchronous=FULL`` in WAL mode: a
 commit that returned survives a power cut. Reads see what was committed when they began, and never wait for the writer.
