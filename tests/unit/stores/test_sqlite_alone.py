@@ -85,10 +85,13 @@ async def test_after_a_slow_commit_they_go_to_the_writers_thread(
 async def test_what_the_writers_thread_has_to_do_comes_first(tmp_path: Path) -> None:
     async with opened(f"sqlite:///{tmp_path}/runs.db") as store:
         threads = threads_of(store)
-        begun = first("r")
+        gate = threading.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(store.put_blobs, [b"one"])
-            await anyio.lowlevel.checkpoint()
-            await store.commit([begun], alone=True)
-        assert len(set(threads)) == 1
+            group.start_soon(store._write, gate.wait)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(lambda: store.commit([first("r")], alone=True))
+            await anyio.wait_all_tasks_blocked()
+            assert threads == []
+            gate.set()
+        assert len(threads) == 1
         assert threading.get_ident() not in threads
