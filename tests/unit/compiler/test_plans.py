@@ -210,7 +210,7 @@ def test_huge_plans_are_refused_in_no_time():
     for steps in ({"a": nest}, many, {"a": {"set": {"x": "y" * 2_000_000}}}):
         begun = time.process_time()
         assert isinstance(planned(steps), Refused)
-        assert time.process_time() - begun < 10
+        assert time.process_time() - begun < 30
 
 
 def test_so_many_problems_are_told_and_no_warning():

@@ -83,7 +83,7 @@ def test_a_large_file_stays_quick() -> None:
     start = time.perf_counter()
     found = compile_spec(loaded)
     assert found.graph is not None
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 20
 
 
 def test_results_that_grow_without_bound_become_any() -> None:

@@ -160,7 +160,7 @@ def test_the_time_is_linear() -> None:
     rule = read_rule(f"t(a: {'*a' * 300}b)")
     began = time.perf_counter()
     assert not rule.meets("t", {"a": "a" * 200_000})
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 20
 
 
 def test_texts_of_arguments() -> None:

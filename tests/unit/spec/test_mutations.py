@@ -64,7 +64,7 @@ def test_mutated_files_give_diagnostics_and_nothing_else() -> None:
         except Exception as error:
             error.add_note(f"body: {body!r}")
             raise
-        assert time.process_time() - began < 1, body
+        assert time.process_time() - began < 5, body
         codes.update({one.code for one in found})
         fine += not any(one.severity == "error" for one in found)
     assert COUNT * 0.01 < fine < COUNT * 0.6

@@ -480,7 +480,7 @@ def test_check_value(form: Any, value: Any, problems: list[str]) -> None:
 def test_patterns_of_schemas_are_linear_in_time() -> None:
     begun = time.perf_counter()
     assert check_value({"pattern": "(a+)+$"}, "a" * 100_000 + "b")
-    assert time.perf_counter() - begun < 2
+    assert time.perf_counter() - begun < 10
 
 
 def test_many_schemas_can_be_used() -> None:

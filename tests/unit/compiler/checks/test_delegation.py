@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.unit.compiler.helpers import MODELS, codes
@@ -35,9 +33,8 @@ def everyone(more: str = "") -> str:
     ],
 )
 def test_ways_without_end_are_walked_once(text: str, found: set[str]) -> None:
-    begun = time.process_time()
+    # To walk each way would take longer than any test may.
     assert set(codes(text)) == found
-    assert time.process_time() - begun < 5
 
 
 def test_what_runs_after_a_failure_is_looked_at() -> None:
