@@ -16,6 +16,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from benchmarks.report import Measured
 
 QUICK, FULL = 3, 5
+SOON = 165.0
+"""Seconds within which a quick report begins no repetition that would not end in them."""
 
 
 def main() -> int:
@@ -39,30 +42,44 @@ def main() -> int:
     with Bench() as bench:
         jobs = [*own_jobs(long=options.full or options.peers), *peer_jobs(peers)]
         jobs = [job for job in jobs if bench.has(job.store) and re.search(options.only, job.key)]
-        measured, broken = measure(bench, jobs, reps, once=reps == QUICK)
+        quick = not (options.full or options.peers or options.reps)
+        measured, broken = measure(bench, jobs, reps, quick=quick)
         notes += [*bench.absent, *broken]
     print("\n".join([*times_table(measured), "", *goals_table(measured), *notes]))
     file = options.out or BENCH / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    found = {**about(), "repetitions": reps, "peers": {name: versions(name) for name in peers}}
+    found = {
+        **about(),
+        "repetitions": max(map(len, measured.values()), default=0),
+        "peers": {name: versions(name) for name in peers},
+    }
     file.write_text(json.dumps({**found, "notes": notes, "measured": measured}, indent=1) + "\n")
     print(f"all of it: {file}", file=sys.stderr)
     return 1 if broken else 0
 
 
-def measure(bench: Bench, jobs: list[Job], reps: int, *, once: bool) -> tuple[Measured, list[str]]:
-    """Every job so many times, in another order each time; and a line for each job that could not be measured."""
+def measure(bench: Bench, jobs: list[Job], reps: int, *, quick: bool) -> tuple[Measured, list[str]]:
+    """Every job so many times, in another order each time; and a line for each job that could not be measured.
+
+    ``quick``: what is heavy once, and no repetition for which there is no time left.
+    """
     measured: Measured = {job.key: [] for job in jobs}
     broken: dict[str, str] = {}
+    start, light = time.monotonic(), 0.0
     for repetition in range(reps):
-        now = [job for job in jobs if not (once and job.heavy and repetition) and job.key not in broken]
+        if quick and time.monotonic() - start + light > SOON:
+            break
+        light = 0.0
+        now = [job for job in jobs if not (quick and job.heavy and repetition) and job.key not in broken]
         order = shuffled(now, random.Random(repetition))
         for number, job in enumerate(order, 1):
             print(f"\r{repetition + 1}/{reps} {number}/{len(order)} {job.key:40}", end="", file=sys.stderr)
+            began = time.monotonic()
             try:
                 measured[job.key].append(bench.run(job))
             except (Broken, subprocess.TimeoutExpired) as error:
                 broken[job.key] = f"{job.key}: not measured: {error}"
+            light += 0.0 if job.heavy else time.monotonic() - began
     print(file=sys.stderr)
     return {key: found for key, found in measured.items() if found}, list(broken.values())
 

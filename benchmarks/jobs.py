@@ -42,10 +42,11 @@ class Job:
 
 
 def own_jobs(*, long: bool) -> list[Job]:
-    """Those of `orch` and the floor. ``long``: all sizes."""
+    """Those of `orch` and the floor. ``long``: all sizes, and all workloads on the servers, too."""
     jobs: list[Job] = []
     for store in STORES:
-        for workload, n in (("w1", 1000), ("w2", 400), ("w3", 1000), ("w4", 200), ("w5", 1000)):
+        every = (("w1", 1000), ("w2", 400), ("w3", 1000), ("w4", 200), ("w5", 1000))
+        for workload, n in every if long or store == "sqlite" else every[:2]:
             jobs += [Job(workload, system, store, n) for system in processes.OWN]
         jobs.append(Job("w1", "writer", store, 1000))
         if long or store == "sqlite":
