@@ -580,3 +580,11 @@ def test_join_has_the_values_of_both(a: Type, b: Type) -> None:
 def test_any_data_is_a_type_or_has_problems(data: Any) -> None:
     type_, problems = parse_type_all(data, {})
     assert (type_ is None) == bool(problems)
+
+
+def test_a_schema_that_is_no_plain_object_is_used_as_one() -> None:
+    class Own(dict[str, object]):
+        """As readers of files make them."""
+
+    assert check_value(Own(type="string"), "a") == []
+    assert check_value(Own(type="string"), 1) == ['1 is not of type "string"']
