@@ -8,7 +8,7 @@ they are dropped from locations without doubt.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeAlias, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Set
@@ -167,7 +167,7 @@ class Model:
 def _plain(value: Any) -> Any:
     if isinstance(value, Model):
         return value.data()
-    return [_plain(item) for item in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
+    return [_plain(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def one_of(model: Model) -> None:

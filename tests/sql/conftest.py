@@ -1,21 +1,7 @@
-"""What a client library leaves behind of a connection that was refused or cut is collected here, not in a later test."""
+"""What refused connections leave behind is collected after each test."""
 
 from __future__ import annotations
 
-import gc
-import warnings
-from typing import TYPE_CHECKING
+from tests.collected import collected
 
-import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """asyncpg does not close the socket of a handshake that failed before its loop has ended."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+__all__ = ["collected"]

@@ -52,7 +52,7 @@ async def encrypted(url: str) -> bool:
     store = open_store(url)
     await store.open()
     try:
-        async with store.pool.session() as session:  # pyright: ignore[reportAttributeAccessIssue]
+        async with store.pool.session() as session:
             if url.startswith("postgres"):
                 found = (await session.all("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))[0][0]
             else:
@@ -85,7 +85,7 @@ async def test_the_right_password_opens(server: Service) -> None:
     assert "s3same" not in store.name
     assert ":***@" in store.name
     assert await store.delete_runs(["r1"], ended_before=0) == []
-    async with store.pool.session() as session:  # pyright: ignore[reportAttributeAccessIssue]
+    async with store.pool.session() as session:
         await session.run("DELETE FROM runs")
         await session.run("DELETE FROM journal")
     await store.aclose()

@@ -128,7 +128,7 @@ async def test_no_tables_and_none_to_be_made(fresh_url: str) -> None:
 
 async def test_a_table_that_is_there_already_stops_no_migration(fresh_url: str) -> None:
     store = await opened(fresh_url)
-    async with store.pool.session() as session:  # pyright: ignore[reportAttributeAccessIssue]
+    async with store.pool.session() as session:
         await session.run("DELETE FROM schema_version WHERE version = 2")
     await store.aclose()
     store = open_store(fresh_url)
@@ -141,7 +141,7 @@ async def test_a_table_that_is_there_already_stops_no_migration(fresh_url: str) 
 @pytest.mark.parametrize("wrong", ["table", "column", "newer", "older version row"])
 async def test_tables_that_do_not_fit(fresh_url: str, wrong: str) -> None:
     store = await opened(fresh_url)
-    async with store.pool.session() as session:  # pyright: ignore[reportAttributeAccessIssue]
+    async with store.pool.session() as session:
         match wrong:
             case "table":
                 await session.run("DROP TABLE inbox")
@@ -247,7 +247,7 @@ NO_ROOM = {
 
 
 async def told(store: Store, *statements: str) -> None:
-    async with store.pool.session() as session:  # pyright: ignore[reportAttributeAccessIssue]
+    async with store.pool.session() as session:
         for statement in statements:
             await session.run(statement)
 

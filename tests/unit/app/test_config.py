@@ -106,7 +106,7 @@ def test_any_secret_can_be_a_password(project: Path, monkeypatch: pytest.MonkeyP
     ):
         store = build_store(Named(url, project, "test"), config)
         assert isinstance(store, ServerStore)
-        place = store._url  # pyright: ignore[reportPrivateUsage]
+        place = store._url
         assert (place.password, place.host, place.port, place.pool) == ("a:b/c?d#e@f%40 g&h", "host", 5433, 3)
     monkeypatch.setenv("PW", "sqlite:x?mode=ro")
     assert isinstance(build_store(Named("${{ secrets.PW }}", project, "test"), config), SqliteStore)
@@ -121,7 +121,7 @@ def test_pool_and_timeouts_go_to_the_store_unless_its_url_says_otherwise(project
     def told(url: str) -> tuple[int, float, float]:
         store = build_store(Named(url, project, "test"), config)
         assert isinstance(store, ServerStore)
-        place = store._url  # pyright: ignore[reportPrivateUsage]
+        place = store._url
         return (place.pool, place.timeout, place.connect_timeout)
 
     assert told("postgresql://me@host/runs") == (7, 60.0, 3.0)

@@ -41,7 +41,7 @@ def test_a_tree_holds_its_steps_in_the_order_they_were_reached_and_adds_up() -> 
         ("done", "a[0]", {"cost": None, "tokens": 3}),
     ]
     for seq, (kind, path, body) in enumerate(bodies, start=1):
-        state.apply(Draft(kind, path, body), seq=seq, at=seq)  # pyright: ignore[reportArgumentType]
+        state.apply(Draft(kind, path, body), seq=seq, at=seq)
     agent, mapped = grow(state)
     assert [each.path for each in agent.walk()] == ["b", "b/turn1"]
     assert [each.name for each in mapped.walk()] == ["a", "[0]"]
@@ -58,7 +58,7 @@ def test_many_items_are_counted_but_for_those_that_are_not_done() -> None:
             ("failed" if number == 7 else "done", {"code": "x", "message": "y"}),
         ):
             seq += 1
-            state.apply(Draft(kind, f"a[{number}]", body), seq=seq, at=seq)  # pyright: ignore[reportArgumentType]
+            state.apply(Draft(kind, f"a[{number}]", body), seq=seq, at=seq)
     screen = Screen(Flags(color="never"))
     some = list(outline(screen, grow(state), 0, depth=2, stream=None))
     assert [line.split()[:3] for line in some] == [["●", "a"], ["…", "39", "done"], ["✗", "[7]", "0.00s"]]
@@ -76,7 +76,7 @@ def test_an_agent_says_who_had_control_how_often_it_spoke_and_what_it_used_itsel
         ("done", "a/turn2", {"cost": None, "tokens": 1}),
     ]
     for seq, (kind, path, body) in enumerate(bodies, start=1):
-        state.apply(Draft(kind, path, body), seq=seq, at=seq)  # pyright: ignore[reportArgumentType]
+        state.apply(Draft(kind, path, body), seq=seq, at=seq)
     (agent,) = grow(state)
     lines = [line.split() for line in outline(Screen(Flags(color="never")), [agent], 0, depth=None, stream=None)]
     assert lines[0][:11] == ["●", "a", "(desk", "→", "clerk)", "running", "2", "turns", "own", "11", "tokens"]
@@ -98,7 +98,7 @@ def test_what_a_run_that_is_over_left_without_an_end_was_stopped_with_it() -> No
         ("done", "n/x", {}),
     ]
     for seq, (kind, path, body) in enumerate(bodies, start=1):
-        state.apply(Draft(kind, path, body), seq=seq, at=seq)  # pyright: ignore[reportArgumentType]
+        state.apply(Draft(kind, path, body), seq=seq, at=seq)
     before = [each.status for branch in grow(state) for each in branch.walk()]
     assert before == ["running", "running", "done", "running", "done"]
     state.apply(Draft("run_finished", "", {"status": "limited"}), seq=9, at=9)
